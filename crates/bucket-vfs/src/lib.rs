@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(bucket_docsrs, feature(doc_cfg))]
+// Positioned I/O is safe in std and statvfs is safe in rustix.
+#![forbid(unsafe_code)]
+
+mod atomic;
+mod std_vfs;
+mod vfs;
+
+// The public interface is:
+pub use atomic::write_atomic;
+pub use std_vfs::StdVfs;
+pub use vfs::{DirEntry, EntryKind, LockError, OpenMode, Vfs, VfsFile, VfsLock};
