@@ -1,1 +1,31 @@
-//! Stub.
+#![doc = include_str!("../README.md")]
+#![cfg_attr(bucket_docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+
+mod commit;
+mod error;
+mod frame;
+mod lsn;
+mod manifest;
+mod options;
+mod reader;
+mod recovery;
+mod scan;
+mod segment;
+mod stats;
+mod sync;
+mod wal;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+// The public interface is:
+pub use commit::Ticket;
+pub use error::WalError;
+pub use lsn::Lsn;
+pub use options::{InvalidOptions, RecoveryPolicy, WalOptions};
+pub use reader::{Reader, Record};
+pub use recovery::{Checkpoint, Damage, DamageKind, Recovery, RecoveryReport, TailState};
+pub use stats::WalStats;
+pub use wal::Wal;

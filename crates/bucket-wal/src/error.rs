@@ -1,0 +1,180 @@
+//! [`WalError`]: what went wrong, what it means for the data, and what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bucket_core::{Class, Classified, Durability};
+
+use crate::lsn::Lsn;
+use crate::recovery::DamageKind;
+use crate::sync::Arc;
+
+/// Everything that can go wrong with a log.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WalError {
+    /// The log was closed.
+    #[error("the log is closed")]
+    Closed,
+    /// Bytes that had become durable are not what was written. Nothing was changed on disk; records
+    /// before and after the place may be intact. Copy the directory, then open it with
+    /// [`RecoveryPolicy::Salvage`](crate::RecoveryPolicy::Salvage) to get at what is readable.
+    #[error(
+        "{} is damaged at byte {offset} ({kind}): record {first_lsn} and perhaps later ones cannot \
+         be read; nothing was changed; keep a copy of the directory and open with salvage",
+        path.display()
+    )]
+    Corrupt {
+        /// The segment.
+        path: PathBuf,
+        /// Where in the file.
+        offset: u64,
+        /// What does not hold.
+        kind: DamageKind,
+        /// The first record that is affected.
+        first_lsn: Lsn,
+    },
+    /// The newest bytes are damaged in a way that an interrupted write does not explain. The record
+    /// there may have been acknowledged.
+    #[error(
+        "{} is damaged at byte {offset}, in the newest record ({first_lsn}), and not by an \
+         interrupted write; nothing was changed; keep a copy of the directory and open with salvage",
+        path.display()
+    )]
+    DamagedTail {
+        /// The segment.
+        path: PathBuf,
+        /// Where in the file.
+        offset: u64,
+        /// The record that is affected.
+        first_lsn: Lsn,
+    },
+    /// The file system failed in a way that leaves the log usable or was never open.
+    #[error("cannot {op} {}", path.display())]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// Another process, or another part of this one, has the log open.
+    #[error("{} is in use by {holder:?}; close it there first", path.display())]
+    Locked {
+        /// The directory of the log.
+        path: PathBuf,
+        /// What the holder wrote of itself.
+        holder: String,
+    },
+    /// Segments between two others are gone.
+    #[error(
+        "segment {segment_id} is missing from {}; the records in it cannot be read; nothing was \
+         changed; restore the file, or open with salvage",
+        path.display()
+    )]
+    MissingSegment {
+        /// The directory of the log.
+        path: PathBuf,
+        /// The number of the missing segment.
+        segment_id: u64,
+    },
+    /// The disk is full. The record was not accepted; what was acknowledged before is safe. Free
+    /// some space and append again.
+    #[error(
+        "no space left for {}; the record was not accepted, everything acknowledged before is safe; \
+         free space and try again",
+        path.display()
+    )]
+    NoSpace {
+        /// The directory of the log.
+        path: PathBuf,
+    },
+    /// A write or sync failed earlier. The log takes nothing more until it is opened again.
+    #[error(
+        "a write or sync failed and the log accepts nothing more; records up to {durable_lsn} are \
+         safe, later ones were not acknowledged; open the log again"
+    )]
+    Poisoned {
+        /// Everything up to here is durable.
+        durable_lsn: Lsn,
+        /// What failed.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The record is longer than the log takes.
+    #[error("a record of {len} bytes is longer than the {max} bytes that a log takes")]
+    RecordTooLarge {
+        /// The length of the record in bytes.
+        len: usize,
+        /// The longest that is taken.
+        max: usize,
+    },
+    /// The record was trimmed away, or was never accepted.
+    #[error("record {lsn} is not in the log")]
+    NotFound {
+        /// The number of the record.
+        lsn: Lsn,
+    },
+    /// The file was written by a newer version, with a feature that this one does not know.
+    #[error(
+        "{} has format {major} with flags {flags:#x}, which this version cannot read; nothing was \
+         changed; use a newer version",
+        path.display()
+    )]
+    UnsupportedFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its major format number.
+        major: u16,
+        /// Its incompatible features.
+        flags: u32,
+    },
+}
+
+impl WalError {
+    pub(crate) fn io(op: &'static str, path: &Path, source: io::Error) -> Self {
+        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return Self::NoSpace { path: path.to_owned() };
+        }
+        Self::Io { op, path: path.to_owned(), source: Arc::new(source) }
+    }
+
+    /// Is the data safe, may it still appear?
+    pub fn durability(&self) -> Durability {
+        match self {
+            Self::Poisoned { .. } => Durability::Unknown,
+            Self::Corrupt { .. } | Self::DamagedTail { .. } | Self::MissingSegment { .. } => {
+                Durability::Unknown
+            }
+            Self::UnsupportedFormat { .. } | Self::Locked { .. } => Durability::Safe,
+            Self::Closed
+            | Self::Io { .. }
+            | Self::NoSpace { .. }
+            | Self::NotFound { .. }
+            | Self::RecordTooLarge { .. } => Durability::NotAccepted,
+        }
+    }
+
+    /// True when the log has damage that [`RecoveryPolicy::Salvage`](crate::RecoveryPolicy::Salvage)
+    /// would step over.
+    pub const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Corrupt { .. } | Self::DamagedTail { .. } | Self::MissingSegment { .. }
+        )
+    }
+}
+
+impl Classified for WalError {
+    fn class(&self) -> Class {
+        match self {
+            Self::NoSpace { .. } => Class::Transient,
+            Self::Locked { .. } => Class::Unavailable { after: None },
+            Self::Poisoned { .. } => Class::UnknownOutcome,
+            Self::Io { source, .. } => source.class(),
+            _ => Class::Permanent,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Segments: the header that identifies a file of the log, and the names of the files.
+
+use crc32fast::Hasher;
+
+use crate::error::WalError;
+use crate::frame::{le_u32, le_u64};
+
+/// The header takes the first block of the file.
+pub(crate) const HEADER_LEN: u64 = 4_096;
+
+/// A record is acknowledged only while at least this many zeros follow it, unless it may use the
+/// reserve. So a file that is shorter was cut.
+pub(crate) const ROOM: u64 = 32 << 10;
+
+const MAGIC: [u8; 8] = *b"\x89BWL\r\n\x1a\n";
+const FORMAT_MAJOR: u16 = 1;
+const FORMAT_MINOR: u16 = 0;
+const CRC_AT: usize = 4_092;
+
+/// The identity of a segment and what it says of its predecessor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) log_id: u128,
+    pub(crate) segment_id: u64,
+    pub(crate) first_lsn: u64,
+    /// The segment before this one; 0 when this is the first of the log.
+    pub(crate) prev_segment_id: u64,
+    /// How many bytes of the predecessor count. Whatever it holds beyond them is void.
+    pub(crate) prev_data_len: u64,
+    /// Fresh for each file, so that a reused name never validates old content.
+    pub(crate) salt: u32,
+    /// How many bytes of this file were durable before it got its name.
+    pub(crate) durable_len: u64,
+}
+
+/// Why a file has no usable header.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum HeaderError {
+    /// Not a segment, or damaged.
+    Damaged,
+    /// Written by a version that this one must not touch.
+    Unsupported { major: u16, flags: u32 },
+}
+
+impl Header {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![0; HEADER_LEN as usize];
+        out[0..8].copy_from_slice(&MAGIC);
+        out[8..10].copy_from_slice(&FORMAT_MAJOR.to_le_bytes());
+        out[10..12].copy_from_slice(&FORMAT_MINOR.to_le_bytes());
+        out[12..16].copy_from_slice(&(HEADER_LEN as u32).to_le_bytes());
+        // 16..24: incompatible and compatible flags, none yet.
+        out[24..40].copy_from_slice(&self.log_id.to_le_bytes());
+        out[40..48].copy_from_slice(&self.segment_id.to_le_bytes());
+        out[48..56].copy_from_slice(&self.first_lsn.to_le_bytes());
+        // 56..64: the writer epoch, for replication.
+        out[64..72].copy_from_slice(&self.prev_segment_id.to_le_bytes());
+        out[72..80].copy_from_slice(&self.prev_data_len.to_le_bytes());
+        out[92..96].copy_from_slice(&self.salt.to_le_bytes());
+        out[96..104].copy_from_slice(&self.durable_len.to_le_bytes());
+        let crc = crc32fast::hash(&out[..CRC_AT]);
+        out[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
+        let bytes: &[u8; HEADER_LEN as usize] =
+            bytes.first_chunk().ok_or(HeaderError::Damaged)?;
+        if bytes[..8] != MAGIC || crc32fast::hash(&bytes[..CRC_AT]) != le_u32(&bytes[CRC_AT..]) {
+            return Err(HeaderError::Damaged);
+        }
+        let major = u16::from_le_bytes([bytes[8], bytes[9]]);
+        let flags = le_u32(&bytes[16..20]);
+        if major != FORMAT_MAJOR || flags != 0 {
+            return Err(HeaderError::Unsupported { major, flags });
+        }
+        Ok(Self {
+            log_id: u128::from(le_u64(&bytes[24..32])) | u128::from(le_u64(&bytes[32..40])) << 64,
+            segment_id: le_u64(&bytes[40..48]),
+            first_lsn: le_u64(&bytes[48..56]),
+            prev_segment_id: le_u64(&bytes[64..72]),
+            prev_data_len: le_u64(&bytes[72..80]),
+            salt: le_u32(&bytes[92..96]),
+            durable_len: le_u64(&bytes[96..104]),
+        })
+    }
+
+    /// The seed of every frame check of this segment.
+    pub(crate) fn seed(&self) -> Hasher {
+        let mut seed = Hasher::new();
+        seed.update(&self.log_id.to_le_bytes());
+        seed.update(&self.segment_id.to_le_bytes());
+        seed.update(&self.salt.to_le_bytes());
+        seed
+    }
+}
+
+/// The file name of a segment.
+pub(crate) fn file_name(segment_id: u64) -> String {
+    format!("seg-{segment_id:016x}.wal")
+}
+
+/// The number in a file name of the form `PREFIXnumberSUFFIX`, sixteen hexadecimal digits.
+pub(crate) fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
+    if digits.len() != 16 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    u64::from_str_radix(digits, 16).ok()
+}
+
+/// Random bits for identities and salts.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], WalError> {
+    use rand::TryRng;
+    let mut bytes = [0; N];
+    rand::rngs::SysRng.try_fill_bytes(&mut bytes).map_err(|error| {
+        let source = std::io::Error::other(error.to_string());
+        WalError::io("read random bytes for", std::path::Path::new("a new segment"), source)
+    })?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            log_id: 1 << 100 | 5,
+            segment_id: 3,
+            first_lsn: 77,
+            prev_segment_id: 2,
+            prev_data_len: 9_000,
+            salt: 0xdead_beef,
+            durable_len: 4_096,
+        }
+    }
+
+    #[test]
+    fn a_header_decodes_and_any_flipped_bit_is_noticed() {
+        let bytes = header().encode();
+        assert_eq!(Header::decode(&bytes), Ok(header()));
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            assert_eq!(Header::decode(&damaged), Err(HeaderError::Damaged), "byte {at}");
+        }
+        assert_eq!(Header::decode(&bytes[..4_095]), Err(HeaderError::Damaged));
+        assert_eq!(Header::decode(&[]), Err(HeaderError::Damaged));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_and_not_called_damage() {
+        let mut bytes = header().encode();
+        bytes[8] = 2;
+        let crc = crc32fast::hash(&bytes[..CRC_AT]);
+        bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Header::decode(&bytes), Err(HeaderError::Unsupported { major: 2, flags: 0 }));
+    }
+
+    #[test]
+    fn only_our_own_file_names_are_read_as_numbers() {
+        assert_eq!(number_in(&file_name(0xabc), "seg-", ".wal"), Some(0xabc));
+        for name in ["seg-1.wal", "seg-000000000000000g.wal", "seg-+00000000000000a.wal", "x"] {
+            assert_eq!(number_in(name, "seg-", ".wal"), None, "{name}");
+        }
+    }
+}

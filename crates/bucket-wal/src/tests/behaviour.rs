@@ -1,0 +1,227 @@
+//! What a log does for its users, healthy and under faults.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Wake, Waker};
+
+use bucket_core::ByteCount;
+
+use super::fault_vfs::FaultVfs;
+use crate::{Lsn, TailState, Wal, WalError};
+
+fn payloads(wal: &Wal) -> Vec<Vec<u8>> {
+    wal.reader(Lsn::new(1)).map(|record| record.unwrap().payload).collect()
+}
+
+#[test]
+fn what_was_appended_is_there_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path()).unwrap();
+    for n in 1..=100_u64 {
+        assert_eq!(wal.append(&n.to_le_bytes()).unwrap(), Lsn::new(n));
+    }
+    drop(wal);
+    let (wal, recovery) = Wal::open(dir.path()).unwrap();
+    assert!(recovery.report().is_clean());
+    assert_eq!(recovery.report().tail, TailState::Clean);
+    let found = payloads(&wal);
+    assert!(found.iter().zip(1..).all(|(payload, n): (_, u64)| payload[..] == n.to_le_bytes()));
+    assert_eq!(found.len(), 100);
+    assert_eq!(wal.append(b"more").unwrap(), Lsn::new(101));
+    assert_eq!(wal.read(Lsn::new(57)).unwrap().payload, 57_u64.to_le_bytes());
+}
+
+#[test]
+fn after_a_clean_close_nothing_needs_to_be_copied_and_before_it_the_newest_group_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path()).unwrap();
+    wal.append(b"one").unwrap();
+    wal.append(b"two").unwrap();
+    drop(wal);
+    let (wal, recovery) = Wal::open(dir.path()).unwrap();
+    // The second record's frame vouches for the first; nothing vouches for the second.
+    assert_eq!(recovery.report().copied_records, 1);
+    wal.append(b"three").unwrap();
+    wal.close().unwrap();
+    let (wal, recovery) = Wal::open(dir.path()).unwrap();
+    assert_eq!(recovery.report().copied_records, 0);
+    assert_eq!(payloads(&wal), [&b"one"[..], b"two", b"three"]);
+}
+
+#[test]
+fn threads_share_syncs_and_each_record_is_durable_when_its_append_returns() {
+    let dir = tempfile::tempdir().unwrap();
+    let (vfs, faults) = FaultVfs::new();
+    let (wal, _) = Wal::options().vfs(vfs).open(dir.path()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8_u64 {
+            let wal = &wal;
+            scope.spawn(move || {
+                for n in 0..200_u64 {
+                    let lsn = wal.append(&(thread << 32 | n).to_le_bytes()).unwrap();
+                    assert!(wal.durable_lsn() >= lsn);
+                }
+            });
+        }
+    });
+    let stats = wal.stats();
+    assert_eq!(stats.records, 1_600);
+    assert!(stats.groups < 1_600, "no group had two records");
+    // One sync a group, and one for the header of the segment.
+    assert_eq!(faults.syncs.load(Ordering::SeqCst), stats.groups + 1);
+    drop(wal);
+    let (wal, _) = Wal::open(dir.path()).unwrap();
+    let mut last = [None; 8];
+    for payload in payloads(&wal) {
+        let value = u64::from_le_bytes(payload.try_into().unwrap());
+        let (thread, n) = ((value >> 32) as usize, value & 0xffff_ffff);
+        assert_eq!(last[thread].map_or(0, |last: u64| last + 1), n, "order within a thread");
+        last[thread] = Some(n);
+    }
+    assert_eq!(last, [Some(199); 8]);
+}
+
+#[test]
+fn a_segment_that_is_full_is_followed_by_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Wal::options().segment_size(ByteCount::kib(64)).unwrap().open(dir.path());
+    let (wal, _) = open().unwrap();
+    for n in 0..100_u8 {
+        wal.append(&vec![n; 5_000]).unwrap();
+    }
+    assert!(wal.stats().segments >= 8);
+    drop(wal);
+    let (wal, recovery) = open().unwrap();
+    assert!(recovery.report().is_clean());
+    assert!(payloads(&wal).iter().zip(0..).all(|(payload, n)| *payload == vec![n; 5_000]));
+    // A record that is longer than a segment has one of its own.
+    let long = vec![9; 200_000];
+    let lsn = wal.append(&long).unwrap();
+    assert_eq!(wal.read(lsn).unwrap().payload, long);
+}
+
+#[test]
+fn a_checkpoint_moves_the_start_of_replay_and_trims_what_the_older_one_does_not_need() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Wal::options().segment_size(ByteCount::kib(64)).unwrap().open(dir.path());
+    let (wal, _) = open().unwrap();
+    let append = |count| (0..count).map(|_| wal.append(&[7; 5_000]).unwrap()).last().unwrap();
+    let first = append(100);
+    wal.checkpoint(first, b"first").unwrap();
+    let before = wal.stats().segments;
+    let second = append(100);
+    wal.checkpoint(second, b"second").unwrap();
+    assert!(wal.stats().segments < before + 8);
+    assert!(matches!(wal.read(Lsn::new(1)), Err(WalError::NotFound { .. })));
+    assert_eq!(wal.read(first).unwrap().lsn, first, "the older checkpoint needs it");
+    drop(wal);
+    let (_wal, recovery) = open().unwrap();
+    let checkpoint = recovery.checkpoint().unwrap();
+    assert_eq!((checkpoint.replay_from, &checkpoint.state[..]), (second, &b"second"[..]));
+}
+
+#[test]
+fn a_second_opening_is_refused_and_told_who_holds_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::options().holder("the first").open(dir.path()).unwrap();
+    match Wal::open(dir.path()) {
+        Err(WalError::Locked { holder, .. }) => assert_eq!(holder, "the first"),
+        other => panic!("{other:?}"),
+    }
+    wal.close().unwrap();
+    Wal::open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_failed_sync_poisons_for_good_and_every_waiter_hears_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (vfs, faults) = FaultVfs::new();
+    let (wal, _) = Wal::options().vfs(vfs).open(dir.path()).unwrap();
+    let safe = wal.append(b"safe").unwrap();
+    faults.fail_sync.store(true, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| wal.append(b"lost"))).collect();
+        for thread in threads {
+            let error = thread.join().unwrap().unwrap_err();
+            let WalError::Poisoned { durable_lsn, .. } = error else { panic!("{error:?}") };
+            assert_eq!(durable_lsn, safe);
+        }
+    });
+    faults.fail_sync.store(false, Ordering::SeqCst);
+    let syncs = faults.syncs.load(Ordering::SeqCst);
+    assert!(matches!(wal.append(b"late"), Err(WalError::Poisoned { .. })));
+    assert_eq!(faults.syncs.load(Ordering::SeqCst), syncs, "a sync was tried again");
+    assert_eq!(wal.read(safe).unwrap().payload, b"safe");
+}
+
+#[test]
+fn a_full_disk_refuses_before_acceptance_and_the_log_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (vfs, faults) = FaultVfs::new();
+    let (wal, _) = Wal::options().vfs(vfs).open(dir.path()).unwrap();
+    wal.append(b"before").unwrap();
+    faults.max_len.store(100 << 10, Ordering::SeqCst);
+    let error = std::iter::from_fn(|| Some(wal.append(&[1; 4_000])))
+        .take(100)
+        .find_map(Result::err)
+        .unwrap();
+    assert!(matches!(error, WalError::NoSpace { .. }), "{error}");
+    // What frees space may still be written.
+    wal.submit_reserved(b"settled").unwrap().wait().unwrap();
+    faults.max_len.store(u64::MAX, Ordering::SeqCst);
+    let after = wal.append(b"after").unwrap();
+    drop(wal);
+    let (wal, recovery) = Wal::open(dir.path()).unwrap();
+    assert!(recovery.report().is_clean(), "{}", recovery.report());
+    let found = payloads(&wal);
+    assert_eq!(found.first().unwrap(), b"before");
+    assert_eq!(found[found.len() - 2..], [b"settled".to_vec(), b"after".to_vec()]);
+    assert_eq!(wal.read(after).unwrap().payload, b"after");
+}
+
+#[test]
+fn a_ticket_is_a_future_and_needs_no_waiter() {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path()).unwrap();
+    let tickets: Vec<_> = (0..100_u8).map(|n| wal.submit(&[n]).unwrap()).collect();
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    for (ticket, n) in tickets.into_iter().zip(1..) {
+        let mut ticket = pin!(ticket);
+        let lsn = loop {
+            match ticket.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(lsn) => break lsn.unwrap(),
+                Poll::Pending => std::thread::park(),
+            }
+        };
+        assert_eq!(lsn, Lsn::new(n));
+    }
+    assert!(wal.stats().groups < 100);
+}
+
+#[test]
+fn a_closed_log_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path()).unwrap();
+    let clone = wal.clone();
+    wal.close().unwrap();
+    assert!(matches!(clone.append(b"x"), Err(WalError::Closed)));
+    assert!(matches!(clone.checkpoint(Lsn::ZERO, b""), Err(WalError::Closed)));
+}
+
+#[test]
+fn a_record_that_is_too_long_is_refused_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path()).unwrap();
+    let error = wal.append(&vec![0; (16 << 20) + 1]).unwrap_err();
+    assert!(matches!(error, WalError::RecordTooLarge { .. }));
+    assert_eq!(wal.append(&vec![3; 16 << 20]).unwrap(), Lsn::new(1));
+    assert_eq!(wal.read(Lsn::new(1)).unwrap().payload.len(), 16 << 20);
+}

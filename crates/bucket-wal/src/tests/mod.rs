@@ -1,0 +1,5 @@
+//! Behaviour of the whole log, through its public interface and on damaged files.
+
+mod behaviour;
+mod damage;
+mod fault_vfs;

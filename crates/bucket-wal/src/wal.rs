@@ -1,0 +1,322 @@
+//! [`Wal`]: the log itself.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bucket_vfs::{LockError, OpenMode, Vfs, VfsFile};
+
+use crate::commit::{Shared, Ticket};
+use crate::error::WalError;
+use crate::lsn::Lsn;
+use crate::manifest::{MAX_STATE_LEN, Manifest};
+use crate::options::WalOptions;
+use crate::reader::{Place, Reader, Record, load};
+use crate::recovery::{Recovery, recover};
+use crate::scan::FrameRef;
+use crate::segment::Header;
+use crate::stats::WalStats;
+use crate::sync::Arc;
+
+/// A durable log of records. Clones share one log.
+///
+/// Appending from several threads shares syncs: whoever waits first writes and syncs for all who have
+/// come by then. No thread runs in the background unless [`Wal::submit`] was used.
+///
+/// Dropping the last clone is like a crash: it gives up the lock and loses nothing that was
+/// acknowledged; tickets that still wait get [`WalError::Closed`]. [`Wal::close`] writes what is
+/// buffered and says whether all went well.
+#[derive(Clone, Debug)]
+pub struct Wal {
+    shared: Arc<Shared>,
+    /// Tickets, readers and the committer thread share the state; only clones of the log own it.
+    #[expect(dead_code, reason = "held for its drop")]
+    owner: Arc<Owner>,
+}
+
+/// Gives the log up when the last clone is dropped.
+#[derive(Debug)]
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl Wal {
+    /// Opens the log in `dir` with the default options.
+    ///
+    /// # Errors
+    ///
+    /// As [`WalOptions::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<(Self, Recovery), WalError> {
+        Self::options().open(dir)
+    }
+
+    /// The default options, to be changed.
+    pub fn options() -> WalOptions {
+        WalOptions::new()
+    }
+
+    pub(crate) fn open_with(dir: &Path, options: WalOptions) -> Result<(Self, Recovery), WalError> {
+        let vfs = &*options.vfs;
+        match vfs.create_dir(dir) {
+            Ok(()) => {
+                let parent = match dir.parent() {
+                    Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+                    Some(parent) => parent,
+                    None => dir,
+                };
+                vfs.sync_dir(parent).map_err(|error| WalError::io("sync", parent, error))?;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(WalError::io("create", dir, error)),
+        }
+        let lock = vfs.lock(&dir.join("LOCK"), &options.holder).map_err(|error| match error {
+            LockError::Held { holder } => WalError::Locked { path: dir.to_owned(), holder },
+            LockError::Io(error) => WalError::io("lock", dir, error),
+            // The enum may grow; whatever it says, the lock is not ours.
+            _ => WalError::Locked { path: dir.to_owned(), holder: String::new() },
+        })?;
+        let recovered = recover(dir, &options)?;
+        let recovery = recovered.recovery.clone();
+        let shared = Shared::new(dir.to_owned(), options.vfs, lock, recovered);
+        let owner = Arc::new(Owner(Arc::clone(&shared)));
+        Ok((Self { shared, owner }, recovery))
+    }
+
+    /// Appends a record and waits until it is durable.
+    ///
+    /// # Durability
+    ///
+    /// Once this returns, the record survives the end of the process and a power loss, and so do all
+    /// records with smaller numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::RecordTooLarge`] above 16 MiB and [`WalError::NoSpace`]: not accepted, the log goes
+    /// on. [`WalError::Poisoned`]: not acknowledged, may appear after reopening; the log is of no more
+    /// use. [`WalError::Closed`].
+    pub fn append(&self, payload: &[u8]) -> Result<Lsn, WalError> {
+        let ticket = self.shared.reserve(payload, false)?;
+        ticket.wait()
+    }
+
+    /// Appends a record without waiting for the disk.
+    ///
+    /// The record gets its place at once; the [`Ticket`] says when it is durable, by `wait` or
+    /// `.await`. Without a waiter it is written and synced within about a millisecond. Dropping the
+    /// ticket changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Wal::append`], as far as they are known before the write.
+    pub fn submit(&self, payload: &[u8]) -> Result<Ticket, WalError> {
+        let ticket = self.shared.reserve(payload, false)?;
+        self.shared.wake_committer();
+        Ok(ticket)
+    }
+
+    /// As [`Wal::submit`], for a record that leads to space being freed, such as a settlement: on a
+    /// full disk it may use the reserve.
+    ///
+    /// # Errors
+    ///
+    /// As [`Wal::submit`].
+    pub fn submit_reserved(&self, payload: &[u8]) -> Result<Ticket, WalError> {
+        let ticket = self.shared.reserve(payload, true)?;
+        self.shared.wake_committer();
+        Ok(ticket)
+    }
+
+    /// The newest record up to which all are durable.
+    pub fn durable_lsn(&self) -> Lsn {
+        Lsn::new(self.shared.durable())
+    }
+
+    /// Reads one durable record.
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::NotFound`] when it was trimmed, refused or is not durable yet;
+    /// [`WalError::Corrupt`] when it does not validate any more; [`WalError::Io`].
+    pub fn read(&self, lsn: Lsn) -> Result<Record, WalError> {
+        let missing = WalError::NotFound { lsn };
+        if lsn.get() > self.shared.durable() {
+            return Err(missing);
+        }
+        let Some(place) = self.shared.index().frame_from(lsn.get()) else { return Err(missing) };
+        let place = place?;
+        let nth = lsn.get().checked_sub(place.first_lsn).and_then(|nth| usize::try_from(nth).ok());
+        match nth.zip(Some(load(&place)?)) {
+            Some((nth, mut records)) if nth < records.len() => records.swap_remove(nth),
+            _ => Err(missing),
+        }
+    }
+
+    /// Iterates over the durable records from `from` on.
+    pub fn reader(&self, from: Lsn) -> Reader {
+        Reader::new(Arc::clone(&self.shared), from)
+    }
+
+    /// Records durably that replay may start at `replay_from`, with `state` for the application, and
+    /// removes the segments that no kept checkpoint needs.
+    ///
+    /// The newest two checkpoints are kept, and the log keeps what the older one needs.
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::RecordTooLarge`] when `state` has more than 1 MiB; [`WalError::Io`],
+    /// [`WalError::NoSpace`] and [`WalError::Closed`]. The previous checkpoints still hold then.
+    pub fn checkpoint(&self, replay_from: Lsn, state: &[u8]) -> Result<(), WalError> {
+        if state.len() > MAX_STATE_LEN {
+            return Err(WalError::RecordTooLarge { len: state.len(), max: MAX_STATE_LEN });
+        }
+        let mut checkpoints = self.shared.checkpoints()?;
+        let manifest = Manifest {
+            generation: checkpoints.generation + 1,
+            log_id: checkpoints.log_id,
+            durable_lsn: self.shared.durable(),
+            replay_from: replay_from.get(),
+            state: state.to_vec(),
+        };
+        manifest.write(&*self.shared.vfs, &self.shared.dir)?;
+        checkpoints.generation = manifest.generation;
+        // What the manifest before this one needs stays.
+        let keep_from = checkpoints.newest_replay_from;
+        checkpoints.newest_replay_from = manifest.replay_from;
+        self.trim(keep_from)
+    }
+
+    /// Removes segments all of whose records come before `keep_from`. The newest segment stays.
+    fn trim(&self, keep_from: u64) -> Result<(), WalError> {
+        let removed = self.shared.index().split_before(keep_from);
+        for path in &removed {
+            let vfs = &self.shared.vfs;
+            vfs.remove_file(path).map_err(|error| WalError::io("remove", path, error))?;
+        }
+        if !removed.is_empty() {
+            let dir = &self.shared.dir;
+            let synced = self.shared.vfs.sync_dir(dir);
+            synced.map_err(|error| WalError::io("sync", dir, error))?;
+        }
+        Ok(())
+    }
+
+    /// What the log has done since it was opened.
+    pub fn stats(&self) -> WalStats {
+        self.shared.stats()
+    }
+
+    /// Writes what is buffered, marks the end as clean, and gives up the lock. Further calls on other
+    /// clones return [`WalError::Closed`].
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::Poisoned`] or [`WalError::NoSpace`] when what was buffered could not be made
+    /// durable. What was acknowledged before is safe.
+    pub fn close(self) -> Result<(), WalError> {
+        self.shared.close()
+    }
+}
+
+/// Which record is in which frame of which segment.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    segments: BTreeMap<u64, Segment>,
+    vfs: Option<Arc<dyn Vfs>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) header: Header,
+    pub(crate) path: PathBuf,
+    /// Open for segments that this process began; older ones are opened when they are read, so that
+    /// thousands of small ones cost no descriptors.
+    pub(crate) file: Option<Arc<dyn VfsFile>>,
+    pub(crate) frames: Vec<FrameRef>,
+    pub(crate) end: u64,
+}
+
+impl Index {
+    pub(crate) fn use_vfs(&mut self, vfs: Arc<dyn Vfs>) {
+        self.vfs = Some(vfs);
+    }
+
+    pub(crate) fn insert(&mut self, segment: Segment) {
+        self.segments.insert(segment.header.segment_id, segment);
+    }
+
+    pub(crate) fn get_mut(&mut self, segment_id: u64) -> Option<&mut Segment> {
+        self.segments.get_mut(&segment_id)
+    }
+
+    pub(crate) fn newest_mut(&mut self) -> Option<&mut Segment> {
+        self.segments.values_mut().next_back()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.segments.len()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.segments.values().map(|segment| segment.end).sum()
+    }
+
+    pub(crate) fn first_lsn(&self) -> Option<u64> {
+        self.segments.values().find_map(|segment| segment.frames.first()).map(|f| f.first_lsn)
+    }
+
+    /// The frame that holds `lsn`, or the first one after it.
+    pub(crate) fn frame_from(&self, lsn: u64) -> Option<Result<Place, WalError>> {
+        let mut candidate: Option<(&Segment, usize)> = None;
+        for segment in self.segments.values() {
+            let at = segment.frames.partition_point(|frame| frame.first_lsn <= lsn);
+            if at > 0 {
+                candidate = Some((segment, at - 1));
+            }
+            if at < segment.frames.len() {
+                // Frames after this one start beyond the record.
+                candidate = candidate.or(Some((segment, at)));
+                break;
+            }
+        }
+        let (segment, at) = candidate?;
+        let frame = segment.frames[at];
+        let next_frame_lsn = segment.frames.get(at + 1).or_else(|| {
+            let later = self.segments.range(segment.header.segment_id + 1..);
+            later.map(|(_, segment)| segment).find_map(|segment| segment.frames.first())
+        });
+        let file = match (&segment.file, &self.vfs) {
+            (Some(file), _) => Arc::clone(file),
+            (None, Some(vfs)) => match vfs.open(&segment.path, OpenMode::Read) {
+                Ok(file) => file,
+                Err(error) => return Some(Err(WalError::io("open", &segment.path, error))),
+            },
+            (None, None) => return None,
+        };
+        Some(Ok(Place {
+            header: segment.header.clone(),
+            file,
+            path: segment.path.clone(),
+            first_lsn: frame.first_lsn,
+            offset: frame.offset,
+            next_frame_lsn: next_frame_lsn.map(|frame| frame.first_lsn),
+        }))
+    }
+
+    /// Takes out the segments whose records all come before `lsn`, but not the newest.
+    fn split_before(&mut self, lsn: u64) -> Vec<PathBuf> {
+        let mut removed = Vec::new();
+        loop {
+            let mut ids = self.segments.iter();
+            // The first segment may go when the second begins no later than `lsn`.
+            let (Some((&id, _)), Some((_, second))) = (ids.next(), ids.next()) else { break };
+            if second.header.first_lsn > lsn {
+                break;
+            }
+            removed.extend(self.segments.remove(&id).map(|segment| segment.path));
+        }
+        removed
+    }
+}

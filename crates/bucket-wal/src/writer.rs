@@ -1,0 +1,259 @@
+//! The writer: turns a batch of records into frames, and frames into one write and one sync.
+//!
+//! Only the leader of a commit uses it. It runs a little ahead of itself with zeros, because a sync of
+//! a file that does not change its length is markedly cheaper, and because zeros tell an interrupted
+//! write from damage.
+
+use std::io;
+use std::path::PathBuf;
+
+use crc32fast::Hasher;
+
+use bucket_vfs::{OpenMode, Vfs, VfsFile};
+
+use crate::error::WalError;
+use crate::frame::{self, Entry, FrameKind, GROUP_LEN, MAX_COUNT};
+use crate::scan::FrameRef;
+use crate::segment::{self, HEADER_LEN, Header, ROOM};
+use crate::sync::Arc;
+
+/// Zeros are written ahead by as much as the segment already holds, within these bounds.
+const AHEAD_MIN: u64 = 64 << 10;
+const AHEAD_MAX: u64 = 4 << 20;
+
+/// Where a log continues.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    vfs: Arc<dyn Vfs>,
+    dir: PathBuf,
+    segment_bytes: u64,
+    log_id: u128,
+    /// The newest segment and how many of its bytes count; `(0, 0)` for a log without one.
+    last: (u64, u64),
+    active: Option<Active>,
+    buf: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Active {
+    header: Header,
+    file: Arc<dyn VfsFile>,
+    seed: Hasher,
+    end: u64,
+    /// Zeros reach up to here.
+    zeroed: u64,
+}
+
+/// The records of one group.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) payloads: Vec<u8>,
+    /// Every record of the group may use the reserve.
+    pub(crate) reserved: bool,
+}
+
+/// What a commit did.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    /// The segment that was begun for it, if one was.
+    pub(crate) new_segment: Option<(Header, Arc<dyn VfsFile>)>,
+    pub(crate) frames: Vec<FrameRef>,
+    /// Where the segment ends now.
+    pub(crate) end: u64,
+}
+
+/// Why a commit did not happen.
+#[derive(Debug)]
+pub(crate) enum CommitError {
+    /// Nothing of the group was written; the log goes on.
+    NotWritten(WalError),
+    /// The group may be on disk in part; the log must not go on.
+    Poisoned(Arc<io::Error>),
+}
+
+impl Writer {
+    pub(crate) fn new(
+        vfs: Arc<dyn Vfs>,
+        dir: PathBuf,
+        segment_bytes: u64,
+        log_id: u128,
+        last: (u64, u64),
+    ) -> Self {
+        Self { vfs, dir, segment_bytes, log_id, last, active: None, buf: Vec::new() }
+    }
+
+    /// Writes the group as frames and syncs it. `gap` says that numbers before `first_lsn` were given
+    /// up, so that the numbering may jump.
+    pub(crate) fn commit(
+        &mut self,
+        first_lsn: u64,
+        gap: bool,
+        group: &Group,
+    ) -> Result<Committed, CommitError> {
+        let new_segment = self.make_room(first_lsn, group).map_err(CommitError::NotWritten)?;
+        let active = match &mut self.active {
+            Some(active) => active,
+            // `make_room` leaves an active segment behind.
+            None => return Err(CommitError::NotWritten(WalError::Closed)),
+        };
+
+        let mut frames = Vec::new();
+        self.buf.clear();
+        let start = active.end;
+        if gap && first_lsn != active.header.first_lsn {
+            let (kind, at) = (FrameKind::Gap, start);
+            frame::encode(&mut self.buf, &active.seed, at, kind, first_lsn, start, &[], &[]);
+        }
+        let (mut lsn, mut entries, mut payloads) =
+            (first_lsn, group.entries.as_slice(), group.payloads.as_slice());
+        while !entries.is_empty() {
+            let (count, bytes) = one_frame(entries);
+            let offset = start + self.buf.len() as u64;
+            frames.push(FrameRef { first_lsn: lsn, offset });
+            let (kind, seed) = (FrameKind::Data, &active.seed);
+            let (now, later) = entries.split_at(count);
+            let (body, rest) = payloads.split_at(bytes);
+            frame::encode(&mut self.buf, seed, offset, kind, lsn, start, now, body);
+            lsn += count as u64;
+            (entries, payloads) = (later, rest);
+        }
+
+        let poisoned = |error| CommitError::Poisoned(Arc::new(error));
+        active.file.write_all_at(&self.buf, start).map_err(poisoned)?;
+        active.file.sync_data().map_err(poisoned)?;
+        active.end = start + self.buf.len() as u64;
+        self.last = (active.header.segment_id, active.end);
+        if self.buf.capacity() > 4 * GROUP_LEN {
+            self.buf = Vec::new();
+        }
+        Ok(Committed { new_segment, frames, end: active.end })
+    }
+
+    /// Writes a frame that promises that everything so far is durable, and syncs it, so that the next
+    /// opening can trust the newest record without copying it.
+    pub(crate) fn promise(&mut self, next_lsn: u64) -> io::Result<()> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        self.buf.clear();
+        let (kind, end) = (FrameKind::Sync, active.end);
+        frame::encode(&mut self.buf, &active.seed, end, kind, next_lsn, end, &[], &[]);
+        active.file.write_all_at(&self.buf, end)?;
+        active.file.sync_data()?;
+        active.end += self.buf.len() as u64;
+        self.last.1 = active.end;
+        Ok(())
+    }
+
+    /// Makes sure that the group fits: begins a segment if needed, and has zeros where it will go.
+    fn make_room(
+        &mut self,
+        first_lsn: u64,
+        group: &Group,
+    ) -> Result<Option<(Header, Arc<dyn VfsFile>)>, WalError> {
+        let need = encoded_bound(group);
+        let full = self
+            .active
+            .as_ref()
+            .is_none_or(|active| active.end > HEADER_LEN && active.end + need > self.segment_bytes);
+        let begun = if full { Some(self.begin_segment(first_lsn)?) } else { None };
+        let Some(active) = &mut self.active else { return Ok(begun) };
+
+        let end = active.end + need;
+        let keep = if group.reserved { 0 } else { ROOM };
+        if end + keep > active.zeroed {
+            let ahead = active.end.clamp(AHEAD_MIN, AHEAD_MAX);
+            let path = self.dir.join(segment::file_name(active.header.segment_id));
+            let zeros = vec![0; 64 << 10];
+            while active.zeroed < end + ahead {
+                let n = zeros.len().min((end + ahead - active.zeroed) as usize);
+                match active.file.write_all_at(&zeros[..n], active.zeroed) {
+                    Ok(()) => active.zeroed += n as u64,
+                    // Less room ahead than wished for is enough.
+                    Err(_) if end + keep <= active.zeroed => break,
+                    Err(error) => return Err(WalError::io("extend", &path, error)),
+                }
+            }
+        }
+        Ok(begun)
+    }
+
+    /// Starts the next segment: complete, synced, and then visible under its name.
+    fn begin_segment(&mut self, first_lsn: u64) -> Result<(Header, Arc<dyn VfsFile>), WalError> {
+        let header = Header {
+            log_id: self.log_id,
+            segment_id: self.last.0 + 1,
+            first_lsn,
+            prev_segment_id: self.last.0,
+            // Everything before `end` was synced by the commit that wrote it.
+            prev_data_len: self.last.1,
+            salt: u32::from_le_bytes(segment::random()?),
+            durable_len: HEADER_LEN,
+        };
+        let file = create(&*self.vfs, &self.dir, &header, &[])?;
+        self.active = Some(Active {
+            seed: header.seed(),
+            header: header.clone(),
+            file: Arc::clone(&file),
+            end: HEADER_LEN,
+            zeroed: HEADER_LEN,
+        });
+        self.last = (header.segment_id, HEADER_LEN);
+        Ok((header, file))
+    }
+
+    /// Continues in a segment that recovery has just written.
+    pub(crate) fn adopt(&mut self, header: Header, file: Arc<dyn VfsFile>, end: u64) {
+        self.last = (header.segment_id, end);
+        self.active = Some(Active { seed: header.seed(), header, file, end, zeroed: end });
+    }
+}
+
+/// Creates a segment that contains `frames` after its header, durable before it has its name.
+pub(crate) fn create(
+    vfs: &dyn Vfs,
+    dir: &std::path::Path,
+    header: &Header,
+    frames: &[u8],
+) -> Result<Arc<dyn VfsFile>, WalError> {
+    let path = dir.join(segment::file_name(header.segment_id));
+    let temporary = path.with_extension("tmp");
+    let result = (|| {
+        match vfs.remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = vfs.open(&temporary, OpenMode::CreateNew)?;
+        file.write_all_at(&header.encode(), 0)?;
+        file.write_all_at(frames, HEADER_LEN)?;
+        file.sync_data()?;
+        vfs.rename(&temporary, &path)?;
+        vfs.sync_dir(dir)?;
+        Ok(file)
+    })();
+    result.map_err(|error| {
+        // Best effort: a left-over is removed by the next attempt or the next opening.
+        let _ = vfs.remove_file(&temporary);
+        WalError::io("create", &path, error)
+    })
+}
+
+/// How many of the entries go into one frame, and how many payload bytes they have.
+fn one_frame(entries: &[Entry]) -> (usize, usize) {
+    let (mut count, mut bytes) = (0, 0);
+    for entry in entries.iter().take(MAX_COUNT) {
+        let len = entry.len as usize;
+        if count > 0 && bytes + len > GROUP_LEN {
+            break;
+        }
+        count += 1;
+        bytes += len;
+    }
+    (count, bytes)
+}
+
+/// No encoding of the group is longer.
+fn encoded_bound(group: &Group) -> u64 {
+    let frames = group.payloads.len() / GROUP_LEN * 2 + 3;
+    (group.payloads.len() + group.entries.len() * 9 + frames * (frame::HEADER_LEN + frame::ALIGN))
+        as u64
+}
