@@ -1,1 +1,89 @@
-fn main() {}
+//! The workspace's own commands, for people and for CI alike: `cargo xtask COMMAND`.
+//!
+//! Stays on std, so that it builds in seconds; anything that needs more is a binary of its own that
+//! a command here starts.
+
+mod ci;
+mod cmd;
+mod doc;
+mod drill;
+mod flags;
+mod fmt;
+mod lint;
+mod packages;
+mod test;
+mod tidy;
+mod tools;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use flags::Command;
+
+/// The error of a command is for a person to read; nobody matches on it.
+type Result<T = Outcome> = std::result::Result<T, Box<dyn Error>>;
+
+/// How a command that did not fail ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    /// Not done, and why; where `CI=true` that is a failure.
+    Skipped(&'static str),
+}
+
+fn main() -> ExitCode {
+    let command = match flags::parse(std::env::args().skip(1)) {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("error: {error}\n\n{}", flags::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match run(&command) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Skipped(why)) => {
+            eprintln!("skipped: {why}");
+            if in_ci() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            }
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result {
+    match command {
+        Command::Ci { keep_going } => ci::run(*keep_going),
+        Command::Doc => doc::run(),
+        Command::Drill => drill::run(),
+        Command::Fmt { check } => fmt::run(*check),
+        Command::Help => {
+            println!("{}", flags::USAGE);
+            Ok(Outcome::Done)
+        }
+        Command::Lint => lint::run(),
+        Command::Test { package } => test::run(package.as_deref()),
+        Command::Tidy => tidy::run(),
+    }
+}
+
+/// The root of the workspace: where every command runs.
+fn root() -> PathBuf {
+    // Cargo sets the variable at run time too, which survives a checkout that was moved.
+    let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    manifest_dir
+        .parent()
+        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+/// True on a build machine, where what could not be checked must not look green.
+fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
+}

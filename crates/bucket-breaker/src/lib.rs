@@ -1,1 +1,19 @@
-//! Stub.
+#![doc = include_str!("../README.md")]
+#![cfg_attr(bucket_docsrs, feature(doc_cfg))]
+// One word and compare-and-swap: std's atomics are all it takes.
+#![forbid(unsafe_code)]
+
+mod breaker;
+mod config;
+mod error;
+mod permit;
+mod snapshot;
+mod sync;
+mod word;
+
+// The public interface is:
+pub use breaker::Breaker;
+pub use config::BreakerBuilder;
+pub use error::{CallError, ConfigError, Rejected};
+pub use permit::{Permit, Recorded};
+pub use snapshot::{Snapshot, State};

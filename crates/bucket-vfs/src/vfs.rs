@@ -77,6 +77,7 @@ pub trait Vfs: fmt::Debug + Send + Sync + 'static {
 }
 
 /// One open file. All I/O is positioned, so an open file may be shared between threads.
+#[expect(clippy::len_without_is_empty, reason = "the length of a file is a question to the system")]
 pub trait VfsFile: fmt::Debug + Send + Sync + 'static {
     /// Reads at `offset` into `buf` and returns how much was read; 0 means the end of the file.
     ///
@@ -112,7 +113,6 @@ pub trait VfsFile: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// As the operating system reports them.
-    #[expect(clippy::len_without_is_empty, reason = "the length of a file is a question to the system")]
     fn len(&self) -> io::Result<u64>;
 
     /// Fills `buf` from `offset`.

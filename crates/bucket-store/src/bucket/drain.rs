@@ -1,0 +1,275 @@
+//! Draining: one attempt at one operation, what its outcome means, and the threads that do it.
+//!
+//! Every write says what it expects to find, where the remote can check that: a request that arrives
+//! late then fails its condition instead of undoing something newer.
+
+use std::io::Read;
+use std::time::Duration;
+
+use bucket_core::{Ctx, OpKind};
+use bucket_remote::{Body, Digest, Meta, Precondition, PutOptions, RemoteErrorKind};
+use bucket_wal::WalError;
+use sha2::Digest as _;
+use sha2::Sha256;
+
+use crate::bucket::engine::{Job, Known, Next, Outcome, Parked, PendingChange, Settled};
+use crate::bucket::inner::Inner;
+use crate::bucket::record::{Change, Payload, StoreRecord};
+use crate::resilient::ResilientError;
+use crate::sync::Arc;
+
+/// How long a remote that refuses credentials, or is full, is left alone.
+const PARK: Duration = Duration::from_secs(5);
+/// How often a lost race for a condition is run again before the operation waits its turn.
+const ROUNDS: u32 = 4;
+
+/// The loop of one drain thread.
+pub(crate) fn work(inner: &Arc<Inner>) {
+    let mut state = inner.state.lock();
+    while !state.stopping {
+        if state.degraded.is_some() || state.faulted {
+            inner.work.wait(&mut state);
+            continue;
+        }
+        let mut replaced = Vec::new();
+        let now = inner.clock.now();
+        match state.engine.next(now, &mut replaced) {
+            Next::Wait(None) => {
+                inner.work.wait(&mut state);
+            }
+            Next::Wait(Some(until)) => {
+                inner.work.wait_for(&mut state, until.since(now));
+            }
+            Next::Start(job) => {
+                drop(state);
+                let settled = replaced.iter().all(|settled| settle(inner, settled));
+                if settled {
+                    run(inner, &job);
+                }
+                state = inner.state.lock();
+            }
+        }
+    }
+}
+
+/// One job from attempt to settlement.
+fn run(inner: &Arc<Inner>, job: &Job) {
+    let outcome = attempt(inner, job);
+    let mut state = inner.state.lock();
+    state.last_error = match &outcome {
+        Outcome::Applied { .. } => None,
+        other => Some(format!("{other:?}")),
+    }
+    .or(state.last_error.take());
+    let settled = state.engine.complete(job, outcome, inner.clock.now());
+    drop(state);
+    if let Some(settled) = settled
+        && settle(inner, &settled)
+    {
+        let mut state = inner.state.lock();
+        state.engine.settled(&settled.key, inner.clock.now());
+        state.settled += 1;
+        drop(state);
+        inner.changed.notify_all();
+    }
+    inner.work.notify_one();
+}
+
+/// Records durably that an operation is done with, and frees what it held. False when the log is of no
+/// more use; the operation will then be sent again by the next owner, which does no harm.
+fn settle(inner: &Arc<Inner>, settled: &Settled) -> bool {
+    let version = match &settled.known {
+        Some(Known::Version(version)) => Some(version.clone()),
+        _ => None,
+    };
+    let record = StoreRecord::Settled { lsn: settled.op.lsn, version: version.clone() }.encode();
+    loop {
+        match inner.wal.submit_reserved(&record).and_then(bucket_wal::Ticket::wait) {
+            Ok(_) => break,
+            Err(WalError::NoSpace { .. }) if inner.cancel.sleep(Duration::from_secs(1)) => {}
+            Err(WalError::NoSpace { .. } | WalError::Closed) => return false,
+            Err(_) => {
+                inner.state.lock().faulted = true;
+                return false;
+            }
+        }
+    }
+    let mut state = inner.state.lock();
+    if settled.known.is_some() {
+        state.catalog.settle(&settled.key, settled.op.lsn, version);
+    }
+    drop(state);
+    inner.changed.notify_all();
+    if let PendingChange::Put { blob: Some(name), .. } = &settled.op.change {
+        inner.blobs.remove(name);
+    }
+    true
+}
+
+/// One attempt: looks where it must, sends where it should, and says what came of it.
+fn attempt(inner: &Inner, job: &Job) -> Outcome {
+    let deadline = inner.clock.now().after(inner.config.op_timeout);
+    let op = match job.op.change {
+        PendingChange::Put { .. } => OpKind::Write,
+        PendingChange::Delete => OpKind::Delete,
+    };
+    let ctx = Ctx::new(op)
+        .with_deadline(deadline)
+        .with_op_id(job.op.op_id)
+        .with_cancel(inner.cancel.clone());
+    let result = match &job.op.change {
+        PendingChange::Put { digest, .. } => put(inner, &ctx, job, *digest),
+        PendingChange::Delete => delete(inner, &ctx, job),
+    };
+    result.unwrap_or_else(|error| outcome_of(&error))
+}
+
+fn put(inner: &Inner, ctx: &Ctx, job: &Job, digest: Digest) -> Result<Outcome, ResilientError> {
+    let caps = inner.remote.caps();
+    let mut known = job.known.clone();
+    let mut look = job.verify || job.confirm;
+    let mut body = None;
+    for _ in 0..ROUNDS {
+        if look {
+            let found = look_at(inner, ctx, job)?;
+            if is_ours(job, digest, found.as_ref()) {
+                let now_known = found.map_or(Known::Absent, |meta| Known::Version(meta.version));
+                return Ok(Outcome::Applied { now_known, conditional: caps.conditional_put });
+            }
+            known = found.map_or(Known::Absent, |meta| Known::Version(meta.version));
+            if job.confirm {
+                return Ok(Outcome::Unconfirmed { now_known: known });
+            }
+        }
+        if body.is_none() {
+            match load(inner, job, digest) {
+                Some(loaded) => body = Some(loaded),
+                None => return Ok(Outcome::Refused { kind: RemoteErrorKind::Corrupt }),
+            }
+        }
+        let Some(body) = &body else { break };
+        let precondition = match (&known, caps.conditional_put) {
+            (Known::Version(version), true) => Precondition::IfMatch(version.clone()),
+            (_, true) => Precondition::IfAbsent,
+            (_, false) => Precondition::None,
+        };
+        let options = PutOptions::new().precondition(precondition).digest(digest);
+        match inner.remote.put(ctx, &job.key, body, &options) {
+            Ok(version) => {
+                let conditional = caps.conditional_put;
+                return Ok(Outcome::Applied { now_known: Known::Version(version), conditional });
+            }
+            // Somebody else's write, or an own one that was not known: look, and go on from there.
+            Err(error) if condition_false(&error) => look = true,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Outcome::Failed { retry_after: None })
+}
+
+fn delete(inner: &Inner, ctx: &Ctx, job: &Job) -> Result<Outcome, ResilientError> {
+    let conditional = inner.remote.caps().conditional_delete;
+    let applied = Outcome::Applied { now_known: Known::Absent, conditional };
+    for _ in 0..ROUNDS {
+        let mut precondition = Precondition::None;
+        if conditional || job.confirm {
+            match look_at(inner, ctx, job)? {
+                None => return Ok(applied),
+                Some(meta) if job.confirm => {
+                    return Ok(Outcome::Unconfirmed { now_known: Known::Version(meta.version) });
+                }
+                Some(meta) => precondition = Precondition::IfMatch(meta.version),
+            }
+        }
+        match inner.remote.delete(ctx, &job.key, &precondition) {
+            Ok(()) => return Ok(applied),
+            Err(error) if condition_false(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Outcome::Failed { retry_after: None })
+}
+
+/// What the remote has under the key, `None` for nothing.
+fn look_at(inner: &Inner, ctx: &Ctx, job: &Job) -> Result<Option<Meta>, ResilientError> {
+    match inner.remote.head(ctx, &job.key) {
+        Ok(meta) => Ok(Some(meta)),
+        Err(error) if error.is_not_found() => Ok(None),
+        // A look changes nothing, so its failure is never ambiguous.
+        Err(ResilientError::Remote { attempts, mut source }) => {
+            source.applied = bucket_remote::Applied::No;
+            Err(ResilientError::Remote { attempts, source })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether what the remote has is what this operation wrote.
+fn is_ours(job: &Job, digest: Digest, found: Option<&Meta>) -> bool {
+    found.is_some_and(|meta| {
+        meta.is_write_of(job.op.op_id, Some(digest))
+            || (job.confirm && job.known == Known::Version(meta.version.clone()))
+    })
+}
+
+fn condition_false(error: &ResilientError) -> bool {
+    error.remote().is_some_and(|error| {
+        error.kind == RemoteErrorKind::ConditionFalse && !error.is_ambiguous()
+    })
+}
+
+/// The content of the operation, checked against the digest that was acknowledged; `None` when it is
+/// not what was accepted.
+fn load(inner: &Inner, job: &Job, digest: Digest) -> Option<Body> {
+    let PendingChange::Put { len, blob, .. } = &job.op.change else { return None };
+    let body = match blob {
+        Some(name) => inner.blobs.body(name, *len).ok()?,
+        None => {
+            let record = inner.wal.read(job.op.lsn).ok()?;
+            inline_body(&record.payload)?
+        }
+    };
+    let (mut hasher, mut reader, mut chunk) = (Sha256::new(), body.reader(), vec![0; 64 << 10]);
+    loop {
+        match reader.read(&mut chunk).ok()? {
+            0 => break,
+            n => hasher.update(&chunk[..n]),
+        }
+    }
+    (Digest::new(hasher.finalize().into()) == digest).then_some(body)
+}
+
+/// The content that is in the record of an accepted put.
+pub(crate) fn inline_body(record: &[u8]) -> Option<Body> {
+    match StoreRecord::decode(record)? {
+        StoreRecord::Accepted {
+            change: Change::Put { payload: Payload::Inline(bytes), .. }, ..
+        } => Some(Body::from(bytes.to_vec())),
+        _ => None,
+    }
+}
+
+fn outcome_of(error: &ResilientError) -> Outcome {
+    use RemoteErrorKind as Kind;
+    let source = match error {
+        ResilientError::BreakerOpen { retry_in } => {
+            let retry_in = retry_in.unwrap_or(PARK).max(Duration::from_millis(1));
+            return Outcome::Park { retry_in, reason: Parked::BreakerOpen };
+        }
+        ResilientError::Remote { source, .. } => source,
+        ResilientError::Connect { .. } | ResilientError::PoolExhausted { .. } => {
+            return Outcome::Failed { retry_after: None };
+        }
+    };
+    if source.is_ambiguous() {
+        return Outcome::Ambiguous;
+    }
+    match source.kind {
+        Kind::Auth => Outcome::Park { retry_in: PARK, reason: Parked::Auth },
+        Kind::Quota => Outcome::Park { retry_in: PARK, reason: Parked::Quota },
+        Kind::Corrupt | Kind::Invalid | Kind::NotFound | Kind::TooLarge | Kind::Unsupported => {
+            Outcome::Refused { kind: source.kind }
+        }
+        _ => Outcome::Failed { retry_after: source.retry_after },
+    }
+}

@@ -1,0 +1,441 @@
+//! The drain engine: which operation goes to the remote next, and what its outcome means.
+//!
+//! Sans-I/O: it is told of accepted operations and of outcomes, with the time, and answers with work.
+//! Threads, tests with a clock that stands still, and a simulator drive the same code.
+//!
+//! What it keeps: the mutations of one key reach the remote in the order of their numbers, one at a
+//! time; nothing is settled that a late request could still undo; nothing is given up.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
+use std::time::Duration;
+
+use bucket_core::{OpId, Tick};
+use bucket_remote::{Caps, Digest, Key, RemoteErrorKind, Version};
+use bucket_wal::Lsn;
+
+/// An accepted operation that the remote does not have yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Op {
+    pub(crate) lsn: Lsn,
+    pub(crate) op_id: OpId,
+    pub(crate) change: PendingChange,
+    pub(crate) accepted: Tick,
+    /// What the operation counts against the bounds.
+    pub(crate) cost: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PendingChange {
+    Put {
+        digest: Digest,
+        len: u64,
+        /// The file with the content; `None` when it is in the log record.
+        blob: Option<String>,
+    },
+    Delete,
+}
+
+/// What is believed to be at the remote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Known {
+    Absent,
+    #[default]
+    Unknown,
+    Version(Version),
+}
+
+/// Work for a driver.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) key: Key,
+    pub(crate) op: Op,
+    pub(crate) known: Known,
+    /// Look before sending: an earlier attempt, perhaps of an earlier process, may have succeeded.
+    pub(crate) verify: bool,
+    /// Do not send: only look whether the remote still has what it was given.
+    pub(crate) confirm: bool,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Start(Box<Job>),
+    /// Nothing before this time, unless something is accepted or completed.
+    Wait(Option<Tick>),
+}
+
+/// How a job ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// The remote has it; `conditional` when a late duplicate of an earlier attempt would be refused.
+    Applied { now_known: Known, conditional: bool },
+    /// A look found that the remote does not have it (any more).
+    Unconfirmed { now_known: Known },
+    /// It may have been applied, or may still be.
+    Ambiguous,
+    /// It failed for now, definitely.
+    Failed { retry_after: Option<Duration> },
+    /// The remote as a whole is not to be asked before this much time has passed.
+    Park { retry_in: Duration, reason: Parked },
+    /// The remote refuses this operation, and will again.
+    Refused { kind: RemoteErrorKind },
+}
+
+/// Why draining is held back as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Parked {
+    /// The remote refuses the credentials.
+    Auth,
+    /// The circuit breaker is open.
+    BreakerOpen,
+    /// The remote is full.
+    Quota,
+}
+
+/// An operation that is done with.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) key: Key,
+    pub(crate) op: Op,
+    /// `None` when a newer operation replaced it before it was sent.
+    pub(crate) known: Option<Known>,
+}
+
+#[derive(Debug)]
+pub(crate) struct EngineConfig {
+    pub(crate) caps: Caps,
+    /// How late a request may still take effect when the remote cannot say.
+    pub(crate) late_window: Duration,
+    pub(crate) backoff: (Duration, Duration),
+    pub(crate) refused_backoff: (Duration, Duration),
+}
+
+#[derive(Debug)]
+struct Lane {
+    ops: VecDeque<Entry>,
+    in_flight: bool,
+    known: Known,
+    attempt: u32,
+    not_before: Tick,
+    refused: Option<RemoteErrorKind>,
+    /// Set once the head was applied and waits for the time when nothing late can undo it.
+    applied: bool,
+    /// Until then a request that was sent earlier may still take effect.
+    tainted_until: Tick,
+    /// The head may have been sent before: by an attempt without an answer, or by a process that died.
+    maybe_sent: bool,
+    /// The lane's entry in `Engine::ready`.
+    ready_at: Option<(Tick, Lsn)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    op: Op,
+    acknowledged: bool,
+}
+
+/// The state of the drain.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    config: EngineConfig,
+    lanes: BTreeMap<Key, Lane>,
+    // Invariant: exactly the lanes with an acknowledged head that are not in flight.
+    ready: BTreeSet<(Tick, Lsn, Key)>,
+    parked: Option<(Tick, Parked)>,
+    /// Until then any key may be changed by a request of a process that died.
+    recovered_until: Tick,
+    numbers: BTreeSet<Lsn>,
+    pending_bytes: u64,
+    jitter: u64,
+}
+
+impl Engine {
+    pub(crate) fn new(config: EngineConfig, seed: u64) -> Self {
+        Self {
+            config,
+            lanes: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            parked: None,
+            recovered_until: Tick::ZERO,
+            numbers: BTreeSet::new(),
+            pending_bytes: 0,
+            jitter: seed,
+        }
+    }
+
+    /// A process may have died with requests under way.
+    pub(crate) fn after_crash(&mut self, now: Tick) {
+        self.recovered_until = now.after(self.late_window());
+    }
+
+    /// Takes an operation that recovery found: acknowledged, and possibly sent.
+    pub(crate) fn recover(&mut self, key: Key, op: Op, known: Known) {
+        let lsn = op.lsn;
+        self.register(key.clone(), op, known);
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.maybe_sent = true;
+        }
+        self.acknowledge(&key, lsn);
+    }
+
+    /// Takes an operation that has its number and is not durable yet. Numbers only grow.
+    pub(crate) fn register(&mut self, key: Key, op: Op, known: Known) {
+        self.numbers.insert(op.lsn);
+        self.pending_bytes += op.cost;
+        let tainted_until = self.recovered_until;
+        let lane = self.lanes.entry(key).or_insert_with(|| Lane {
+            ops: VecDeque::new(),
+            in_flight: false,
+            known,
+            attempt: 0,
+            not_before: Tick::ZERO,
+            refused: None,
+            applied: false,
+            tainted_until,
+            maybe_sent: false,
+            ready_at: None,
+        });
+        lane.ops.push_back(Entry { op, acknowledged: false });
+    }
+
+    /// The operation is durable: from now on it is visible and may be sent.
+    pub(crate) fn acknowledge(&mut self, key: &Key, lsn: Lsn) {
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        if let Some(entry) = lane.ops.iter_mut().find(|entry| entry.op.lsn == lsn) {
+            entry.acknowledged = true;
+        }
+        self.make_ready(key);
+    }
+
+    /// The operation was not accepted after all.
+    pub(crate) fn forget(&mut self, key: &Key, lsn: Lsn) {
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        let Some(at) = lane.ops.iter().position(|entry| entry.op.lsn == lsn) else { return };
+        if let Some(entry) = lane.ops.remove(at) {
+            self.numbers.remove(&lsn);
+            self.pending_bytes -= entry.op.cost;
+        }
+        self.make_ready(key);
+        self.drop_if_empty(key, Tick::ZERO);
+    }
+
+    /// The newest acknowledged operation on `key`, if the remote may not have it.
+    pub(crate) fn newest(&self, key: &str) -> Option<&Op> {
+        let lane = self.lanes.get(key)?;
+        lane.ops.iter().rev().find(|entry| entry.acknowledged).map(|entry| &entry.op)
+    }
+
+    /// The newest acknowledged operation of every key after `after` that starts with `prefix`.
+    pub(crate) fn pending_keys<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a Key, &'a Op, Option<RemoteErrorKind>)> {
+        self.lanes
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(move |(key, _)| key.as_str().starts_with(prefix))
+            .filter_map(|(key, lane)| {
+                let newest = lane.ops.iter().rev().find(|entry| entry.acknowledged)?;
+                Some((key, &newest.op, lane.refused))
+            })
+    }
+
+    /// The oldest operation that is not settled.
+    pub(crate) fn frontier(&self) -> Option<Lsn> {
+        self.numbers.first().copied()
+    }
+
+    pub(crate) fn pending(&self) -> (u64, u64) {
+        (self.numbers.len() as u64, self.pending_bytes)
+    }
+
+    pub(crate) fn oldest_accepted(&self) -> Option<Tick> {
+        self.lanes.values().filter_map(|lane| lane.ops.front()).map(|e| e.op.accepted).min()
+    }
+
+    pub(crate) fn parked(&self, now: Tick) -> Option<Parked> {
+        self.parked.filter(|(until, _)| *until > now).map(|(_, reason)| reason)
+    }
+
+    /// Keys whose oldest operation the remote refuses.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (&Key, RemoteErrorKind)> {
+        self.lanes.iter().filter_map(|(key, lane)| Some((key, lane.refused?)))
+    }
+
+    /// The next work at `now`, and operations that newer ones have replaced.
+    pub(crate) fn next(&mut self, now: Tick, replaced: &mut Vec<Settled>) -> Next {
+        if let Some((until, _)) = self.parked
+            && until > now
+        {
+            return Next::Wait(Some(until));
+        }
+        let Some((at, _, key)) = self.ready.first().cloned() else { return Next::Wait(None) };
+        if at > now {
+            return Next::Wait(Some(at));
+        }
+        self.ready.pop_first();
+        let Some(lane) = self.lanes.get_mut(&key) else { return Next::Wait(None) };
+        lane.ready_at = None;
+        lane.in_flight = true;
+        // A newer operation replaces the head where the head was certainly never sent, or was
+        // applied and only waits: the newer one then carries the wait.
+        while lane.ops.get(1).is_some_and(|entry| entry.acknowledged)
+            && (lane.applied || !lane.maybe_sent)
+        {
+            let Some(Entry { op, .. }) = lane.ops.pop_front() else { break };
+            self.numbers.remove(&op.lsn);
+            self.pending_bytes -= op.cost;
+            let known = lane.applied.then(|| lane.known.clone());
+            replaced.push(Settled { key: key.clone(), op, known });
+            lane.start_over();
+        }
+        lane.attempt = lane.attempt.saturating_add(1);
+        let Some(Entry { op, .. }) = lane.ops.front() else { return Next::Wait(None) };
+        Next::Start(Box::new(Job {
+            op: op.clone(),
+            known: lane.known.clone(),
+            verify: lane.maybe_sent,
+            confirm: lane.applied,
+            key,
+        }))
+    }
+
+    /// The end of a job. Returns the operation if that settles it; the key then rests until
+    /// [`Engine::settled`], so that a newer operation is never sent before the log knows that the
+    /// older one is done with, and recovery finds that at most the oldest was sent.
+    pub(crate) fn complete(&mut self, job: &Job, outcome: Outcome, now: Tick) -> Option<Settled> {
+        let late = now.after(self.late_window());
+        let key = &job.key;
+        let random = self.random();
+        let lane = self.lanes.get_mut(key)?;
+        let mut settled = None;
+        match outcome {
+            Outcome::Applied { now_known, conditional } => {
+                lane.known = now_known;
+                lane.maybe_sent = false;
+                lane.refused = None;
+                // A delete leaves nothing that a late put's condition could fail on.
+                let safe = conditional && job.op.change != PendingChange::Delete;
+                let followed = lane.ops.get(1).is_some_and(|entry| entry.acknowledged);
+                if job.confirm || safe || followed || lane.tainted_until <= now {
+                    settled = lane.ops.pop_front();
+                } else {
+                    lane.applied = true;
+                    lane.not_before = lane.tainted_until;
+                }
+            }
+            Outcome::Unconfirmed { now_known } => {
+                lane.known = now_known;
+                lane.applied = false;
+                lane.not_before = now;
+            }
+            Outcome::Ambiguous => {
+                lane.known = Known::Unknown;
+                lane.maybe_sent = true;
+                lane.applied = false;
+                lane.tainted_until = lane.tainted_until.max(late);
+                lane.not_before = now.after(backoff(self.config.backoff, lane.attempt, random));
+            }
+            Outcome::Failed { retry_after } => {
+                let wait = backoff(self.config.backoff, lane.attempt, random);
+                lane.not_before = now.after(wait.max(retry_after.unwrap_or_default()));
+            }
+            Outcome::Park { retry_in, reason } => {
+                lane.attempt = lane.attempt.saturating_sub(1);
+                let until = now.after(retry_in);
+                if self.parked.is_none_or(|(old, _)| old < until) {
+                    self.parked = Some((until, reason));
+                }
+            }
+            Outcome::Refused { kind } => {
+                // Definitely not applied, so a newer operation may replace it.
+                lane.maybe_sent = false;
+                lane.refused = Some(kind);
+                let wait = backoff(self.config.refused_backoff, lane.attempt, random);
+                lane.not_before = now.after(wait);
+            }
+        }
+        if let Some(Entry { op, .. }) = settled {
+            self.numbers.remove(&op.lsn);
+            self.pending_bytes -= op.cost;
+            lane.start_over();
+            return Some(Settled { key: key.clone(), op, known: Some(lane.known.clone()) });
+        }
+        lane.in_flight = false;
+        self.make_ready(key);
+        None
+    }
+
+    /// The settlement is durable; the key goes on.
+    pub(crate) fn settled(&mut self, key: &Key, now: Tick) {
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        lane.in_flight = false;
+        self.make_ready(key);
+        self.drop_if_empty(key, now);
+    }
+
+    fn make_ready(&mut self, key: &Key) {
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        if let Some((at, lsn)) = lane.ready_at.take() {
+            self.ready.remove(&(at, lsn, key.clone()));
+        }
+        if lane.in_flight {
+            return;
+        }
+        if let Some(Entry { op, acknowledged: true }) = lane.ops.front() {
+            // A newer operation need not wait for the head's turn if it will replace it.
+            let followed = lane.ops.get(1).is_some_and(|entry| entry.acknowledged);
+            let replaces = followed && (lane.applied || lane.refused.is_some());
+            let at = if replaces { Tick::ZERO } else { lane.not_before };
+            let lsn = op.lsn;
+            lane.ready_at = Some((at, lsn));
+            self.ready.insert((at, lsn, key.clone()));
+        }
+    }
+
+    /// A lane without operations is kept while a late request may still change its key.
+    fn drop_if_empty(&mut self, key: &Key, now: Tick) {
+        if self.lanes.get(key).is_some_and(|lane| lane.ops.is_empty()) {
+            let keep = self.lanes.get(key).is_some_and(|lane| lane.tainted_until > now);
+            if !keep {
+                self.lanes.remove(key);
+            }
+        }
+    }
+
+    /// Forgets empty lanes that nothing late can change any more.
+    pub(crate) fn sweep(&mut self, now: Tick) {
+        self.lanes.retain(|_, lane| !lane.ops.is_empty() || lane.tainted_until > now);
+    }
+
+    fn late_window(&self) -> Duration {
+        self.config.caps.late_window.unwrap_or(self.config.late_window)
+    }
+
+    /// SplitMix64: jitter needs no better.
+    fn random(&mut self) -> u64 {
+        self.jitter = self.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.jitter;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+impl Lane {
+    /// The head has gone; what is next starts with a clean record, on the same key.
+    fn start_over(&mut self) {
+        self.attempt = 0;
+        self.applied = false;
+        self.maybe_sent = false;
+        self.refused = None;
+        self.not_before = Tick::ZERO;
+    }
+}
+
+/// Doubling from the first to the second bound, with the upper half random.
+fn backoff((base, max): (Duration, Duration), attempt: u32, random: u64) -> Duration {
+    let full = base.saturating_mul(1 << attempt.saturating_sub(1).min(20)).min(max);
+    full.mul_f64(0.5 + (random >> 11) as f64 / (1_u64 << 54) as f64)
+}

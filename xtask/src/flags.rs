@@ -1,0 +1,93 @@
+//! The command line: [`parse`] turns arguments into a [`Command`].
+
+/// What `cargo xtask help` prints.
+pub(crate) const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  ci [--keep-going]  everything below, in the order of CI; stops at the first failure
+  fmt [--check]      format the sources, or fail where they are not
+  tidy               the rules that no other tool checks (docs/style.md, docs/architecture.md)
+  lint               clippy with every feature, and each published crate with none
+  test [-p CRATE]    unit, integration and documentation tests with every feature
+  doc                the documentation, warnings denied
+  drill              write, kill and check for 30 s with the real binary
+  help               this text";
+
+/// One command with its options.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Ci { keep_going: bool },
+    Doc,
+    Drill,
+    Fmt { check: bool },
+    Help,
+    Lint,
+    Test { package: Option<String> },
+    Tidy,
+}
+
+/// Reads the arguments after the name of the program.
+pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> {
+    let mut args = args.into_iter();
+    let mut command = match args.next().as_deref() {
+        Some("ci") => Command::Ci { keep_going: false },
+        Some("doc") => Command::Doc,
+        Some("drill") => Command::Drill,
+        Some("fmt") => Command::Fmt { check: false },
+        Some("help" | "--help" | "-h") => Command::Help,
+        Some("lint") => Command::Lint,
+        Some("test") => Command::Test { package: None },
+        Some("tidy") => Command::Tidy,
+        Some(other) => return Err(format!("no command {other:?}")),
+        None => return Err("a command is missing".into()),
+    };
+    while let Some(arg) = args.next() {
+        match (&mut command, arg.as_str()) {
+            (Command::Ci { keep_going }, "--keep-going") => *keep_going = true,
+            (Command::Fmt { check }, "--check") => *check = true,
+            (Command::Test { package }, "-p" | "--package") => {
+                *package = Some(args.next().ok_or("-p needs the name of a crate")?);
+            }
+            _ => return Err(format!("no option {arg:?} here")),
+        }
+    }
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_line(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn a_command_takes_its_own_options() {
+        assert_eq!(
+            parse_line("ci --keep-going"),
+            Ok(Command::Ci { keep_going: true })
+        );
+        assert_eq!(parse_line("fmt --check"), Ok(Command::Fmt { check: true }));
+        let package = Some("bucket-wal".to_owned());
+        assert_eq!(
+            parse_line("test -p bucket-wal"),
+            Ok(Command::Test { package })
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        for line in ["", "frob", "tidy --check", "test -p", "ci extra"] {
+            assert!(parse_line(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_usage_names_every_command() {
+        for line in USAGE.lines().filter(|line| line.starts_with("  ")) {
+            let name = line.split_whitespace().next().unwrap();
+            assert!(parse_line(name).is_ok(), "{name}");
+        }
+    }
+}
