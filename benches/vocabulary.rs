@@ -36,24 +36,16 @@ fn class(c: &mut Criterion) {
         b.iter(|| by_class.classify(black_box(&reset).as_ref()));
     });
 
-    let throttled = Class::Throttled {
-        after: Some(Duration::from_secs(1)),
-    };
+    let throttled = Class::Throttled { after: Some(Duration::from_secs(1)) };
     c.bench_function("class/decide", |b| {
         b.iter(|| {
             let class = black_box(throttled);
-            (
-                class.is_failure(),
-                class.is_retryable(false),
-                class.retry_after(),
-            )
+            (class.is_failure(), class.is_retryable(false), class.retry_after())
         });
     });
 
     let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
-    c.bench_function("class/of_io_error", |b| {
-        b.iter(|| black_box(&refused).class())
-    });
+    c.bench_function("class/of_io_error", |b| b.iter(|| black_box(&refused).class()));
 }
 
 criterion_group!(benches, clock, class);

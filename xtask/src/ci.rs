@@ -61,11 +61,7 @@ fn run_steps(
     let mut rows: Vec<Row> = Vec::new();
     for &(name, step) in steps {
         if !keep_going && rows.iter().any(|row| row.state.is_failure()) {
-            rows.push(Row {
-                name,
-                took: Duration::ZERO,
-                state: State::NotRun,
-            });
+            rows.push(Row { name, took: Duration::ZERO, state: State::NotRun });
             continue;
         }
         println!("\n== {name}");
@@ -96,21 +92,14 @@ fn table(rows: &[Row]) -> String {
             State::Ok => "ok".to_owned(),
             State::Skipped(why) => format!("skipped: {why}"),
         };
-        lines.push(format!(
-            "{:<8}{:>8.1} s  {result}",
-            row.name,
-            row.took.as_secs_f64()
-        ));
+        lines.push(format!("{:<8}{:>8.1} s  {result}", row.name, row.took.as_secs_f64()));
     }
     let total: Duration = rows.iter().map(|row| row.took).sum();
     lines.push(format!("{:<8}{:>8.1} s", "total", total.as_secs_f64()));
     lines.join("\n")
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tells a person how long a step took, no more"
-)]
+#[expect(clippy::disallowed_methods, reason = "tells a person how long a step took, no more")]
 fn elapsed(step: Run) -> (Result, Duration) {
     let start = Instant::now();
     let outcome = step();
@@ -127,47 +116,28 @@ mod tests {
 
     fn states(steps: &[(&'static str, Run)], keep_going: bool, strict: bool) -> Vec<State> {
         let timed = |step: Run| (step(), Duration::from_secs(1));
-        run_steps(steps, keep_going, strict, timed)
-            .into_iter()
-            .map(|row| row.state)
-            .collect()
+        run_steps(steps, keep_going, strict, timed).into_iter().map(|row| row.state).collect()
     }
 
     #[test]
     fn a_failure_stops_the_rest_unless_told_to_keep_going() {
         let steps = [("a", DONE), ("b", FAIL), ("c", DONE)];
         let failed = || State::Failed("broken".into());
-        assert_eq!(
-            states(&steps, false, false),
-            [State::Ok, failed(), State::NotRun]
-        );
-        assert_eq!(
-            states(&steps, true, false),
-            [State::Ok, failed(), State::Ok]
-        );
+        assert_eq!(states(&steps, false, false), [State::Ok, failed(), State::NotRun]);
+        assert_eq!(states(&steps, true, false), [State::Ok, failed(), State::Ok]);
     }
 
     #[test]
     fn a_skip_is_a_failure_on_a_build_machine_only() {
         let steps = [("a", SKIP)];
-        assert_eq!(
-            states(&steps, false, false),
-            [State::Skipped("no such tool")]
-        );
+        assert_eq!(states(&steps, false, false), [State::Skipped("no such tool")]);
         assert!(states(&steps, false, true)[0].is_failure());
     }
 
     #[test]
     fn the_table_has_a_row_a_step_and_the_total() {
-        let row = |name, state| Row {
-            name,
-            took: Duration::from_millis(1_500),
-            state,
-        };
-        let rows = [
-            row("fmt", State::Ok),
-            row("test", State::Failed("broken".into())),
-        ];
+        let row = |name, state| Row { name, took: Duration::from_millis(1_500), state };
+        let rows = [row("fmt", State::Ok), row("test", State::Failed("broken".into()))];
         let table = table(&rows);
         assert_eq!(table.lines().count(), 4, "{table}");
         assert!(table.contains("fmt          1.5 s  ok"), "{table}");

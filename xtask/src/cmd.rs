@@ -18,21 +18,12 @@ impl Cmd {
     /// The cargo that runs us, with the arguments in `line`, which are separated by spaces.
     pub(crate) fn cargo(line: &str) -> Self {
         let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        Self {
-            program,
-            args: Vec::new(),
-            env: Vec::new(),
-        }
-        .args(line.split_whitespace())
+        Self { program, args: Vec::new(), env: Vec::new() }.args(line.split_whitespace())
     }
 
     /// Any other program.
     pub(crate) fn new(program: &str) -> Self {
-        Self {
-            program: program.into(),
-            args: Vec::new(),
-            env: Vec::new(),
-        }
+        Self { program: program.into(), args: Vec::new(), env: Vec::new() }
     }
 
     /// More arguments.
@@ -50,22 +41,14 @@ impl Cmd {
     /// Prints the command, runs it and waits; fails unless it exits with 0.
     pub(crate) fn run(&self) -> Result<()> {
         println!("$ {self}");
-        let status = self
-            .command()
-            .status()
-            .map_err(|error| format!("cannot run `{self}`: {error}"))?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("`{self}`: {status}").into())
-        }
+        let status =
+            self.command().status().map_err(|error| format!("cannot run `{self}`: {error}"))?;
+        if status.success() { Ok(()) } else { Err(format!("`{self}`: {status}").into()) }
     }
 
     /// Runs it silently; true when it exits with 0.
     pub(crate) fn succeeds_silently(&self) -> bool {
-        self.command()
-            .output()
-            .is_ok_and(|output| output.status.success())
+        self.command().output().is_ok_and(|output| output.status.success())
     }
 
     fn command(&self) -> Command {
@@ -83,9 +66,7 @@ impl fmt::Display for Cmd {
             write!(f, "{name}={} ", quoted(value))?;
         }
         f.write_str(&quoted(&self.program.to_string_lossy()))?;
-        self.args
-            .iter()
-            .try_for_each(|arg| write!(f, " {}", quoted(arg)))
+        self.args.iter().try_for_each(|arg| write!(f, " {}", quoted(arg)))
     }
 }
 
@@ -104,13 +85,9 @@ mod tests {
 
     #[test]
     fn what_is_printed_can_be_pasted_into_a_shell() {
-        let cmd = Cmd::new("tool")
-            .args(["-p", "two words", "it's", ""])
-            .env("FLAGS", "-D warnings");
-        assert_eq!(
-            cmd.to_string(),
-            r"FLAGS='-D warnings' tool -p 'two words' 'it'\''s' ''"
-        );
+        let cmd =
+            Cmd::new("tool").args(["-p", "two words", "it's", ""]).env("FLAGS", "-D warnings");
+        assert_eq!(cmd.to_string(), r"FLAGS='-D warnings' tool -p 'two words' 'it'\''s' ''");
     }
 
     #[cfg(unix)]

@@ -5,9 +5,7 @@ use crate::{Outcome, Result};
 
 pub(crate) fn run() -> Result {
     if !cfg!(unix) {
-        return Ok(Outcome::Skipped(
-            "the drill kills with SIGKILL, which this system has not",
-        ));
+        return Ok(Outcome::Skipped("the drill kills with SIGKILL, which this system has not"));
     }
     Cmd::cargo("run --locked --release -p bucket-cli --bin bucket")
         .args(["--", "drill", "--duration", "30"])

@@ -64,16 +64,10 @@ mod tests {
 
     #[test]
     fn a_command_takes_its_own_options() {
-        assert_eq!(
-            parse_line("ci --keep-going"),
-            Ok(Command::Ci { keep_going: true })
-        );
+        assert_eq!(parse_line("ci --keep-going"), Ok(Command::Ci { keep_going: true }));
         assert_eq!(parse_line("fmt --check"), Ok(Command::Fmt { check: true }));
         let package = Some("bucket-wal".to_owned());
-        assert_eq!(
-            parse_line("test -p bucket-wal"),
-            Ok(Command::Test { package })
-        );
+        assert_eq!(parse_line("test -p bucket-wal"), Ok(Command::Test { package }));
     }
 
     #[test]

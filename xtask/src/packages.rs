@@ -21,15 +21,8 @@ pub(crate) fn published() -> Result<Vec<Package>> {
         };
         if is_published(&manifest) {
             // The folder has the name of the crate: tidy sees to it.
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            packages.push(Package {
-                name,
-                has_lib: path.join("src/lib.rs").exists(),
-            });
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            packages.push(Package { name, has_lib: path.join("src/lib.rs").exists() });
         }
     }
     packages.sort_by(|a, b| a.name.cmp(&b.name));
@@ -37,9 +30,7 @@ pub(crate) fn published() -> Result<Vec<Package>> {
 }
 
 fn is_published(manifest: &str) -> bool {
-    !manifest
-        .lines()
-        .any(|line| line.replace(' ', "").starts_with("publish=false"))
+    !manifest.lines().any(|line| line.replace(' ', "").starts_with("publish=false"))
 }
 
 #[cfg(test)]
@@ -49,14 +40,8 @@ mod tests {
     #[test]
     fn only_what_is_meant_for_the_registry_counts() {
         assert!(is_published("[package]\nname = \"a\"\n"));
-        assert!(!is_published(
-            "[package]\nname = \"a\"\npublish = false # Tests only.\n"
-        ));
-        let names: Vec<_> = published()
-            .unwrap()
-            .into_iter()
-            .map(|package| package.name)
-            .collect();
+        assert!(!is_published("[package]\nname = \"a\"\npublish = false # Tests only.\n"));
+        let names: Vec<_> = published().unwrap().into_iter().map(|package| package.name).collect();
         assert!(names.contains(&"bucket-core".to_owned()), "{names:?}");
         assert!(!names.contains(&"bucket-e2e".to_owned()), "{names:?}");
     }

@@ -12,11 +12,9 @@ fn check_linker(present: bool) -> Result<()> {
     if present || cfg!(windows) {
         return Ok(());
     }
-    Err(
-        "rustc links through `cc`, and there is none. On Debian, as root: \
+    Err("rustc links through `cc`, and there is none. On Debian, as root: \
          `apt-get install --yes gcc libc6-dev`; on a Mac: `xcode-select --install`"
-            .into(),
-    )
+        .into())
 }
 
 #[cfg(test)]
@@ -27,11 +25,6 @@ mod tests {
     #[test]
     fn a_missing_linker_is_an_error_that_says_what_to_install() {
         assert!(check_linker(true).is_ok());
-        assert!(
-            check_linker(false)
-                .unwrap_err()
-                .to_string()
-                .contains("apt-get install")
-        );
+        assert!(check_linker(false).unwrap_err().to_string().contains("apt-get install"));
     }
 }

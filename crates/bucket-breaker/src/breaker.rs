@@ -91,16 +91,11 @@ impl Breaker {
         f: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, CallError<E>> {
         let inner = &*self.0;
-        let tag = inner
-            .admit(|| clock.now())
-            .map_err(CallError::Rejected)?
-            .tag();
+        let tag = inner.admit(|| clock.now()).map_err(CallError::Rejected)?.tag();
         let guard = FailOnUnwind { inner, tag, clock };
         let result = f();
         mem::forget(guard); // It returned.
-        let class = result
-            .as_ref()
-            .map_or_else(Classified::class, |_| Class::Success);
+        let class = result.as_ref().map_or_else(Classified::class, |_| Class::Success);
         inner.settle(tag, || clock.now(), Outcome::of(class));
         result.map_err(CallError::Inner)
     }
@@ -125,11 +120,7 @@ impl Breaker {
             name: Arc::clone(&self.0.name),
             state: reported_state(word, now),
             generation: word.generation(),
-            retry_in: self
-                .0
-                .offer(word, &|| now)
-                .err()
-                .and_then(|rejected| rejected.retry_in),
+            retry_in: self.0.offer(word, &|| now).err().and_then(|rejected| rejected.retry_in),
             admitted: totals.admitted.value(),
             rejected: totals.rejected.value(),
             successes: totals.successes.value(),
@@ -160,10 +151,7 @@ impl Breaker {
 
 impl Gate for Breaker {
     fn may_try(&self, now: Tick) -> Result<(), Blocked> {
-        self.0
-            .offer(self.0.load(), &|| now)
-            .map(drop)
-            .map_err(Blocked::from)
+        self.0.offer(self.0.load(), &|| now).map(drop).map_err(Blocked::from)
     }
 }
 
@@ -188,9 +176,7 @@ impl Outcome {
     pub(crate) const fn of(class: Class) -> Self {
         match class {
             Class::Success | Class::Permanent => Self::Success,
-            _ if class.is_failure() => Self::Failure {
-                floor: class.retry_after(),
-            },
+            _ if class.is_failure() => Self::Failure { floor: class.retry_after() },
             _ => Self::Neutral,
         }
     }
@@ -221,12 +207,7 @@ impl Inner {
     fn swap(&self, current: Word, next: Word) -> Result<(), Word> {
         // Release: the partner of the loads. Acquire on failure: the loop goes on with what it read.
         self.word
-            .compare_exchange_weak(
-                current.bits(),
-                next.bits(),
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            )
+            .compare_exchange_weak(current.bits(), next.bits(), Ordering::AcqRel, Ordering::Acquire)
             .map(drop)
             .map_err(Word::from_bits)
     }
@@ -274,11 +255,7 @@ impl Inner {
             },
             Phase::HalfOpen if word.in_flight() < self.config.half_open_permits => {
                 let in_flight = word.in_flight() + 1;
-                Ok(Word::half_open(
-                    word.generation(),
-                    in_flight,
-                    word.successes(),
-                ))
+                Ok(Word::half_open(word.generation(), in_flight, word.successes()))
             }
             Phase::HalfOpen => {
                 let probed = Tick::from_nanos(self.probed.load(Ordering::Relaxed));
@@ -334,11 +311,7 @@ impl Inner {
             (Phase::Closed, Outcome::Success) => word.push(self.config.register_len(), false),
             (Phase::Closed, Outcome::Failure { floor }) => {
                 let pushed = word.push(self.config.register_len(), true);
-                if self.config.trips(pushed) {
-                    self.opened(word, now(), floor)
-                } else {
-                    pushed
-                }
+                if self.config.trips(pushed) { self.opened(word, now(), floor) } else { pushed }
             }
             (Phase::HalfOpen, Outcome::Failure { floor }) => self.opened(word, now(), floor),
             (Phase::HalfOpen, Outcome::Success | Outcome::Neutral) => {
@@ -360,10 +333,7 @@ impl Inner {
     fn opened(&self, word: Word, now: Tick, floor: Option<Duration>) -> Word {
         let generation = word.next_generation();
         let level = self.next_level(word);
-        Word::open_until(
-            generation,
-            self.config.open_until(now, level, floor, generation),
-        )
+        Word::open_until(generation, self.config.open_until(now, level, floor, generation))
     }
 
     /// The level at which `word` would open.
@@ -401,11 +371,7 @@ struct FailOnUnwind<'a> {
 
 impl Drop for FailOnUnwind<'_> {
     fn drop(&mut self) {
-        self.inner.settle(
-            self.tag,
-            || self.clock.now(),
-            Outcome::Failure { floor: None },
-        );
+        self.inner.settle(self.tag, || self.clock.now(), Outcome::Failure { floor: None });
     }
 }
 

@@ -19,19 +19,12 @@ pub struct BreakerBuilder {
 
 impl BreakerBuilder {
     pub(crate) fn new(name: String) -> Self {
-        Self {
-            name,
-            config: Config::default(),
-            seed: None,
-        }
+        Self { name, config: Config::default(), seed: None }
     }
 
     pub(crate) fn ipfs_kit_defaults(name: String) -> Self {
         let minute = Duration::from_secs(60);
-        Self::new(name)
-            .open_duration(minute)
-            .max_open_duration(minute)
-            .jitter(0.0)
+        Self::new(name).open_duration(minute).max_open_duration(minute).jitter(0.0)
     }
 
     /// Opens at this many failures in a row: 1 to 40, 5 by default.
@@ -121,9 +114,7 @@ impl BreakerBuilder {
     pub fn build(self) -> Result<Breaker, ConfigError> {
         let mut config = self.config;
         config.validate()?;
-        config.seed = self
-            .seed
-            .unwrap_or_else(|| RandomState::new().hash_one(&self.name));
+        config.seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(&self.name));
         Ok(Breaker::new(self.name.into(), config))
     }
 }
@@ -193,9 +184,7 @@ impl Config {
         generation: u32,
     ) -> u64 {
         let max = nanos(self.max_open_duration);
-        let doubled = nanos(self.open_duration)
-            .saturating_mul(1 << level.min(63))
-            .min(max);
+        let doubled = nanos(self.open_duration).saturating_mul(1 << level.min(63)).min(max);
         let spread = (doubled as f64 * self.jitter) as u64;
         let low = doubled.saturating_sub(spread);
         let high = doubled.saturating_add(spread).min(max);
@@ -203,10 +192,7 @@ impl Config {
         let jittered = low + ((u128::from(random) * u128::from(high - low)) >> 64) as u64;
         let open = jittered.max(floor.map_or(0, nanos).min(max));
         // Rounded up to whole milliseconds, unless that would pass the longest open time.
-        let up = now
-            .as_nanos()
-            .saturating_add(open)
-            .div_ceil(NANOS_PER_MILLI);
+        let up = now.as_nanos().saturating_add(open).div_ceil(NANOS_PER_MILLI);
         up.min(now.as_nanos().saturating_add(max) / NANOS_PER_MILLI)
     }
 
@@ -278,17 +264,13 @@ mod tests {
             ("failure_rate_threshold", |b| b.failure_rate_threshold(0.0)),
             ("failure_rate_threshold", |b| b.failure_rate_threshold(-0.5)),
             ("failure_rate_threshold", |b| b.failure_rate_threshold(1.01)),
-            ("failure_rate_threshold", |b| {
-                b.failure_rate_threshold(f64::NAN)
-            }),
+            ("failure_rate_threshold", |b| b.failure_rate_threshold(f64::NAN)),
             ("window", |b| b.window(0)),
             ("window", |b| b.window(41)),
             ("min_calls", |b| b.min_calls(0)),
             ("min_calls", |b| b.window(9)),
             ("open_duration", |b| b.open_duration(Duration::ZERO)),
-            ("max_open_duration", |b| {
-                b.open_duration(Duration::from_secs(6))
-            }),
+            ("max_open_duration", |b| b.open_duration(Duration::from_secs(6))),
             ("jitter", |b| b.jitter(-0.1)),
             ("jitter", |b| b.jitter(1.1)),
             ("jitter", |b| b.jitter(f64::NAN)),
@@ -297,9 +279,7 @@ mod tests {
             ("half_open_successes", |b| b.half_open_successes(0)),
             ("half_open_successes", |b| b.half_open_successes(1_024)),
             ("probe_lease", |b| b.probe_lease(Duration::ZERO)),
-            ("max_open_duration", |b| {
-                b.max_open_duration(Duration::from_millis(249))
-            }),
+            ("max_open_duration", |b| b.max_open_duration(Duration::from_millis(249))),
         ];
         for (field, change) in cases {
             let error = change(Breaker::builder("x")).build().unwrap_err();
@@ -336,30 +316,16 @@ mod tests {
         let now = Tick::from_nanos(1_234_567);
         let mut seen = std::collections::BTreeSet::new();
         for generation in 0..2_000 {
-            for (level, nominal) in [
-                (0, 250),
-                (1, 500),
-                (4, 4_000),
-                (5, 5_000),
-                (u32::MAX, 5_000),
-            ] {
+            for (level, nominal) in [(0, 250), (1, 500), (4, 4_000), (5, 5_000), (u32::MAX, 5_000)]
+            {
                 let end = config.open_until(now, level, None, generation) * NANOS_PER_MILLI;
                 let open = Tick::from_nanos(end).since(now);
                 let nominal = Duration::from_millis(nominal);
-                assert!(
-                    open <= config.max_open_duration,
-                    "{open:?} at level {level}"
-                );
+                assert!(open <= config.max_open_duration, "{open:?} at level {level}");
                 // Whole milliseconds: one more than asked for, at most, or one less at the maximum.
                 let slack = Duration::from_millis(1);
-                assert!(
-                    open + slack >= nominal.mul_f64(0.75),
-                    "{open:?} at level {level}"
-                );
-                assert!(
-                    open <= nominal.mul_f64(1.25) + slack,
-                    "{open:?} at level {level}"
-                );
+                assert!(open + slack >= nominal.mul_f64(0.75), "{open:?} at level {level}");
+                assert!(open <= nominal.mul_f64(1.25) + slack, "{open:?} at level {level}");
                 if level == 0 {
                     seen.insert(end);
                 }
@@ -370,10 +336,7 @@ mod tests {
 
     #[test]
     fn a_hint_raises_the_open_time_up_to_the_maximum() {
-        let config = Config {
-            jitter: 0.0,
-            ..Config::default()
-        };
+        let config = Config { jitter: 0.0, ..Config::default() };
         let after = |floor| config.open_until(Tick::ZERO, 0, Some(floor), 0);
         assert_eq!(after(Duration::from_millis(10)), 250);
         assert_eq!(after(Duration::from_secs(2)), 2_000);
@@ -382,10 +345,7 @@ mod tests {
 
     #[test]
     fn the_end_of_time_does_not_overflow() {
-        let config = Config {
-            max_open_duration: Duration::MAX,
-            ..Config::default()
-        };
+        let config = Config { max_open_duration: Duration::MAX, ..Config::default() };
         let end = config.open_until(Tick::MAX, u32::MAX, Some(Duration::MAX), 0);
         assert_eq!(end, u64::MAX / NANOS_PER_MILLI);
     }

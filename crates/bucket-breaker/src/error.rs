@@ -26,9 +26,7 @@ impl Rejected {
 
 impl Classified for Rejected {
     fn class(&self) -> Class {
-        Class::Unavailable {
-            after: self.retry_in,
-        }
+        Class::Unavailable { after: self.retry_in }
     }
 }
 
@@ -40,10 +38,7 @@ impl From<Rejected> for Blocked {
 
 /// Why a guarded call returned no value; `E` is the error of the call itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "a guarded call is rejected or it is made"
-)]
+#[expect(clippy::exhaustive_enums, reason = "a guarded call is rejected or it is made")]
 pub enum CallError<E> {
     /// The breaker let no call through.
     #[error(transparent)]
@@ -96,8 +91,7 @@ struct Wait(Option<Duration>);
 
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .map_or(Ok(()), |wait| write!(f, ", retry in {wait:?}"))
+        self.0.map_or(Ok(()), |wait| write!(f, ", retry in {wait:?}"))
     }
 }
 
@@ -109,10 +103,7 @@ mod tests {
     fn a_rejection_says_when_to_come_back() {
         let wait = Some(Duration::from_millis(250));
         let rejected = Rejected::new(State::Open, wait);
-        assert_eq!(
-            rejected.to_string(),
-            "circuit breaker is open, retry in 250ms"
-        );
+        assert_eq!(rejected.to_string(), "circuit breaker is open, retry in 250ms");
         assert_eq!(rejected.class(), Class::Unavailable { after: wait });
         let forced = Rejected::new(State::Open, None);
         assert_eq!(forced.to_string(), "circuit breaker is open");

@@ -27,12 +27,7 @@ pub struct Permit<'a> {
 
 impl<'a> Permit<'a> {
     pub(crate) fn new(inner: &'a Inner, tag: Tag, admitted: Tick) -> Self {
-        Self {
-            inner,
-            tag,
-            admitted,
-            unwinding: thread::panicking(),
-        }
+        Self { inner, tag, admitted, unwinding: thread::panicking() }
     }
 
     /// Records how the call went. `now` is when it ended.
@@ -70,11 +65,7 @@ impl<'a> Permit<'a> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let by_panic = thread::panicking() && !self.unwinding;
-        let outcome = if by_panic {
-            Outcome::Failure { floor: None }
-        } else {
-            Outcome::Neutral
-        };
+        let outcome = if by_panic { Outcome::Failure { floor: None } } else { Outcome::Neutral };
         self.inner.settle(self.tag, || self.admitted, outcome);
     }
 }

@@ -42,11 +42,7 @@ impl Word {
 
     /// Open until the given millisecond, at most [`LAST_MILLI`].
     pub(crate) const fn open_until(generation: u32, milli: u64) -> Self {
-        let milli = if milli < LAST_MILLI {
-            milli
-        } else {
-            LAST_MILLI
-        };
+        let milli = if milli < LAST_MILLI { milli } else { LAST_MILLI };
         Self::new(Phase::Open, generation, milli)
     }
 
@@ -99,11 +95,7 @@ impl Word {
     pub(crate) const fn push(self, capacity: u32, failed: bool) -> Self {
         let filled = self.filled();
         let outcomes = ((self.outcomes() << 1) | failed as u64) & low_bits(capacity);
-        let filled = if filled < capacity {
-            filled + 1
-        } else {
-            capacity
-        };
+        let filled = if filled < capacity { filled + 1 } else { capacity };
         Self((self.0 & !PAYLOAD_MASK) | (1 << filled) | outcomes)
     }
 
@@ -134,11 +126,7 @@ impl Word {
 
     /// Open: the millisecond at which it ends; `None` when it was forced.
     pub(crate) const fn expiry_milli(self) -> Option<u64> {
-        if self.payload() == PAYLOAD_MASK {
-            None
-        } else {
-            Some(self.payload())
-        }
+        if self.payload() == PAYLOAD_MASK { None } else { Some(self.payload()) }
     }
 
     const fn new(phase: Phase, generation: u32, payload: u64) -> Self {
@@ -181,17 +169,11 @@ mod tests {
     #[test]
     fn a_register_keeps_the_newest_outcomes() {
         let mut word = Word::closed(7);
-        assert_eq!(
-            (word.filled(), word.consecutive_failures(), word.failures(3)),
-            (0, 0, 0)
-        );
+        assert_eq!((word.filled(), word.consecutive_failures(), word.failures(3)), (0, 0, 0));
         for failed in [true, false, true, true] {
             word = word.push(3, failed);
         }
-        assert_eq!(
-            (word.filled(), word.consecutive_failures(), word.failures(3)),
-            (3, 2, 2)
-        );
+        assert_eq!((word.filled(), word.consecutive_failures(), word.failures(3)), (3, 2, 2));
         assert_eq!(word.failures(1), 1);
         word = word.push(3, true);
         assert_eq!((word.consecutive_failures(), word.failures(3)), (3, 3));
@@ -206,10 +188,7 @@ mod tests {
         }
         assert_eq!(word.filled(), MAX_WINDOW);
         assert_eq!(word.consecutive_failures(), MAX_WINDOW);
-        assert_eq!(
-            (word.phase(), word.generation()),
-            (Phase::Closed, GENERATION_MASK)
-        );
+        assert_eq!((word.phase(), word.generation()), (Phase::Closed, GENERATION_MASK));
     }
 
     #[test]
@@ -232,10 +211,7 @@ mod tests {
     #[test]
     fn no_expiry_is_taken_for_a_forced_state() {
         assert_eq!(Word::open_until(0, 1_234).expiry_milli(), Some(1_234));
-        assert_eq!(
-            Word::open_until(0, u64::MAX).expiry_milli(),
-            Some(LAST_MILLI)
-        );
+        assert_eq!(Word::open_until(0, u64::MAX).expiry_milli(), Some(LAST_MILLI));
         assert_eq!(Word::forced_open(0).expiry_milli(), None);
     }
 

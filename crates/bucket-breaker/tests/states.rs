@@ -58,10 +58,7 @@ fn it_walks_through_the_three_states_and_back() {
     }
     assert_eq!(breaker.state(at(99)), State::Open);
     let rejected = breaker.try_acquire(at(60)).unwrap_err();
-    assert_eq!(
-        (rejected.state, rejected.retry_in),
-        (State::Open, Some(millis(40)))
-    );
+    assert_eq!((rejected.state, rejected.retry_in), (State::Open, Some(millis(40))));
 
     assert_eq!(breaker.state(at(100)), State::HalfOpen);
     permit(&breaker, 100).success(at(101));
@@ -70,18 +67,9 @@ fn it_walks_through_the_three_states_and_back() {
     assert_eq!(breaker.state(at(102)), State::Closed);
 
     let snapshot = breaker.snapshot(at(102));
-    assert_eq!(
-        (&*snapshot.name, snapshot.state, snapshot.generation),
-        ("s3", State::Closed, 3)
-    );
-    assert_eq!(
-        (snapshot.admitted, snapshot.rejected, snapshot.trips),
-        (5, 1, 1)
-    );
-    assert_eq!(
-        (snapshot.successes, snapshot.failures, snapshot.ignored),
-        (2, 3, 0)
-    );
+    assert_eq!((&*snapshot.name, snapshot.state, snapshot.generation), ("s3", State::Closed, 3));
+    assert_eq!((snapshot.admitted, snapshot.rejected, snapshot.trips), (5, 1, 1));
+    assert_eq!((snapshot.successes, snapshot.failures, snapshot.ignored), (2, 3, 0));
 }
 
 #[test]
@@ -98,11 +86,7 @@ fn a_failed_probe_doubles_the_open_time_up_to_the_maximum() {
         permit(&breaker, now).success(at(now));
     }
     trip(&breaker, now);
-    assert_eq!(
-        breaker.snapshot(at(now)).retry_in,
-        Some(millis(100)),
-        "closing starts over"
-    );
+    assert_eq!(breaker.snapshot(at(now)).retry_in, Some(millis(100)), "closing starts over");
 }
 
 #[test]
@@ -122,12 +106,7 @@ fn successes_between_failures_break_the_row() {
 
 #[test]
 fn the_rate_opens_it_at_the_threshold_and_not_before() {
-    let breaker = builder()
-        .consecutive_failures(40)
-        .window(10)
-        .min_calls(4)
-        .build()
-        .unwrap();
+    let breaker = builder().consecutive_failures(40).window(10).min_calls(4).build().unwrap();
     for _ in 0..6 {
         permit(&breaker, 0).success(at(0));
     }
@@ -154,9 +133,7 @@ fn a_million_successes_do_not_delay_the_trip() {
 #[test]
 fn throttles_and_ignored_outcomes_decide_nothing() {
     let breaker = breaker();
-    let throttled = Class::Throttled {
-        after: Some(millis(500)),
-    };
+    let throttled = Class::Throttled { after: Some(millis(500)) };
     for class in [throttled, Class::Ignore] {
         for _ in 0..100 {
             assert_eq!(permit(&breaker, 0).record(at(0), class), Recorded::Counted);
@@ -180,12 +157,7 @@ fn a_hint_of_the_server_lengthens_the_open_time() {
     for (after, open) in [(50, 100), (300, 300), (60_000, 400)] {
         let breaker = breaker();
         for _ in 0..3 {
-            permit(&breaker, 0).record(
-                at(0),
-                Class::Unavailable {
-                    after: Some(millis(after)),
-                },
-            );
+            permit(&breaker, 0).record(at(0), Class::Unavailable { after: Some(millis(after)) });
         }
         assert_eq!(breaker.snapshot(at(0)).retry_in, Some(millis(open)));
     }
@@ -229,22 +201,11 @@ fn a_late_result_of_an_older_generation_is_stale_in_every_state() {
                 let now = reach(&breaker);
                 let before = breaker.snapshot(at(now));
 
-                assert_eq!(
-                    late.record(at(now), class),
-                    Recorded::Stale,
-                    "{class:?} in {name}"
-                );
+                assert_eq!(late.record(at(now), class), Recorded::Stale, "{class:?} in {name}");
 
                 let after = breaker.snapshot(at(now));
-                assert_eq!(
-                    (after.state, after.generation),
-                    (before.state, before.generation)
-                );
-                assert_eq!(
-                    (after.retry_in, after.stale),
-                    (before.retry_in, 1),
-                    "{name}"
-                );
+                assert_eq!((after.state, after.generation), (before.state, before.generation));
+                assert_eq!((after.retry_in, after.stale), (before.retry_in, 1), "{name}");
                 assert_eq!(
                     (after.successes, after.failures, after.ignored),
                     (before.successes, before.failures, before.ignored),
@@ -256,11 +217,7 @@ fn a_late_result_of_an_older_generation_is_stale_in_every_state() {
 
 #[test]
 fn a_probe_of_an_earlier_half_open_neither_closes_nor_opens_the_next() {
-    let breaker = builder()
-        .half_open_permits(2)
-        .half_open_successes(1)
-        .build()
-        .unwrap();
+    let breaker = builder().half_open_permits(2).half_open_successes(1).build().unwrap();
     trip(&breaker, 0);
     let old = permit(&breaker, 100);
     permit(&breaker, 100).failure(at(100));
@@ -268,10 +225,7 @@ fn a_probe_of_an_earlier_half_open_neither_closes_nor_opens_the_next() {
     assert_eq!(old.success(at(300)), Recorded::Stale);
     assert_eq!(breaker.state(at(300)), State::HalfOpen);
     let second = permit(&breaker, 300);
-    assert!(
-        breaker.try_acquire(at(300)).is_err(),
-        "the stale probe freed no slot"
-    );
+    assert!(breaker.try_acquire(at(300)).is_err(), "the stale probe freed no slot");
     drop(second);
     assert_eq!(fresh.success(at(300)), Recorded::Counted);
     assert_eq!(breaker.state(at(300)), State::Closed);
@@ -283,22 +237,13 @@ fn a_lost_probe_is_given_up_after_its_lease() {
     trip(&breaker, 0);
     let lost = permit(&breaker, 100);
     let rejected = breaker.try_acquire(at(1_099)).unwrap_err();
-    assert_eq!(
-        (rejected.state, rejected.retry_in),
-        (State::HalfOpen, Some(millis(1)))
-    );
-    assert_eq!(
-        breaker.may_try(at(1_099)),
-        Err(Blocked::new(Some(millis(1))))
-    );
+    assert_eq!((rejected.state, rejected.retry_in), (State::HalfOpen, Some(millis(1))));
+    assert_eq!(breaker.may_try(at(1_099)), Err(Blocked::new(Some(millis(1)))));
 
     let generation = breaker.snapshot(at(1_100)).generation;
     let next = permit(&breaker, 1_100);
     assert_eq!(breaker.snapshot(at(1_100)).generation, generation + 1);
-    assert!(
-        breaker.try_acquire(at(1_100)).is_err(),
-        "one probe at a time, still"
-    );
+    assert!(breaker.try_acquire(at(1_100)).is_err(), "one probe at a time, still");
     assert_eq!(lost.success(at(1_101)), Recorded::Stale);
     assert_eq!(next.success(at(1_102)), Recorded::Counted);
 }
@@ -333,11 +278,7 @@ fn a_panic_counts_as_a_failure() {
     }
     let snapshot = breaker.snapshot(clock.now());
     assert_eq!((snapshot.state, snapshot.failures), (State::Open, 3));
-    assert_eq!(
-        snapshot.retry_in,
-        Some(millis(100)),
-        "it opened when the call ended"
-    );
+    assert_eq!(snapshot.retry_in, Some(millis(100)), "it opened when the call ended");
 }
 
 #[test]
@@ -370,19 +311,13 @@ fn forced_states_hold_until_they_are_lifted() {
     for _ in 0..100 {
         assert_eq!(permit(&breaker, 0).failure(at(0)), Recorded::Counted);
     }
-    assert_eq!(
-        (breaker.state(at(0)), breaker.snapshot(at(0)).failures),
-        (State::Closed, 100)
-    );
+    assert_eq!((breaker.state(at(0)), breaker.snapshot(at(0)).failures), (State::Closed, 100));
 
     breaker.reset();
     trip(&breaker, 0);
     assert_eq!(breaker.state(at(0)), State::Open);
     breaker.reset();
-    assert_eq!(
-        (breaker.state(at(0)), breaker.snapshot(at(0)).trips),
-        (State::Closed, 1)
-    );
+    assert_eq!((breaker.state(at(0)), breaker.snapshot(at(0)).trips), (State::Closed, 1));
 }
 
 #[test]
@@ -394,10 +329,7 @@ fn asking_the_gate_reserves_nothing() {
         assert_eq!(breaker.may_try(at(100)), Ok(()));
     }
     let probe = permit(&breaker, 100);
-    assert_eq!(
-        breaker.may_try(at(100)),
-        Err(Blocked::new(Some(millis(100))))
-    );
+    assert_eq!(breaker.may_try(at(100)), Err(Blocked::new(Some(millis(100)))));
     drop(probe);
     assert_eq!(breaker.may_try(at(100)), Ok(()));
     assert_eq!(breaker.snapshot(at(100)).rejected, 0);
@@ -408,34 +340,16 @@ fn a_guarded_call_hands_back_what_the_closure_returned() {
     let clock = ManualClock::new();
     let breaker = breaker();
     assert_eq!(breaker.call(&clock, || Ok::<_, Fault>(7)), Ok(7));
-    for class in [
-        Class::Permanent,
-        Class::Transient,
-        Class::UnknownOutcome,
-        Class::Transient,
-    ] {
+    for class in [Class::Permanent, Class::Transient, Class::UnknownOutcome, Class::Transient] {
         let result = breaker.call(&clock, || Err::<(), _>(Fault(class)));
         let error = result.unwrap_err();
-        assert_eq!(
-            (error, error.class()),
-            (CallError::Inner(Fault(class)), class)
-        );
-        assert!(
-            error.source().is_none(),
-            "the wrapper adds no link to the chain"
-        );
+        assert_eq!((error, error.class()), (CallError::Inner(Fault(class)), class));
+        assert!(error.source().is_none(), "the wrapper adds no link to the chain");
     }
-    let result = breaker.call(&clock, || -> Result<(), Fault> {
-        unreachable!("it is open")
-    });
+    let result = breaker.call(&clock, || -> Result<(), Fault> { unreachable!("it is open") });
     let error = result.unwrap_err();
     assert!(matches!(error, CallError::Rejected(_)));
-    assert_eq!(
-        error.class(),
-        Class::Unavailable {
-            after: Some(millis(100))
-        }
-    );
+    assert_eq!(error.class(), Class::Unavailable { after: Some(millis(100)) });
 }
 
 #[test]
@@ -454,11 +368,7 @@ fn a_healthy_breaker_never_asks_for_the_time() {
     let breaker = breaker();
     for class in [Class::Transient, Class::Permanent, Class::Ignore] {
         assert!(breaker.call(&NoClock, || Ok::<_, Fault>(())).is_ok());
-        assert!(
-            breaker
-                .call(&NoClock, || Err::<(), _>(Fault(class)))
-                .is_err()
-        );
+        assert!(breaker.call(&NoClock, || Err::<(), _>(Fault(class))).is_err());
     }
 }
 
@@ -467,10 +377,7 @@ fn a_breaker_without_totals_decides_the_same() {
     let breaker = builder().totals(false).build().unwrap();
     trip(&breaker, 0);
     let snapshot = breaker.snapshot(at(0));
-    assert_eq!(
-        (snapshot.state, snapshot.failures, snapshot.trips),
-        (State::Open, 0, 0)
-    );
+    assert_eq!((snapshot.state, snapshot.failures, snapshot.trips), (State::Open, 0, 0));
 }
 
 #[test]
@@ -490,9 +397,5 @@ fn one_seed_gives_one_sequence_of_open_times() {
     };
     assert_eq!(open_times(1), open_times(1));
     assert_ne!(open_times(1), open_times(2));
-    assert!(
-        open_times(1)
-            .iter()
-            .all(|open| (millis(50)..=millis(400)).contains(open))
-    );
+    assert!(open_times(1).iter().all(|open| (millis(50)..=millis(400)).contains(open)));
 }

@@ -17,10 +17,7 @@ fn half_open(permits: u32) -> (Breaker, Tick) {
         .half_open_successes(1_000)
         .build()
         .expect("the settings are valid");
-    breaker
-        .try_acquire(Tick::ZERO)
-        .expect("it is closed")
-        .failure(Tick::ZERO);
+    breaker.try_acquire(Tick::ZERO).expect("it is closed").failure(Tick::ZERO);
     (breaker, Tick::ZERO.after(Duration::from_secs(5)))
 }
 
@@ -41,10 +38,7 @@ fn racing_threads_start_no_more_probes_than_allowed() {
                     })
                 })
                 .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .sum()
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(probes, 3, "round {round}");
     }
@@ -72,18 +66,12 @@ fn probes_in_flight_never_exceed_the_limit() {
     });
     let held: Vec<_> = (0..3).map(|_| breaker.try_acquire(now)).collect();
     assert!(held.iter().all(Result::is_ok), "no slot was lost");
-    assert!(
-        breaker.try_acquire(now).is_err(),
-        "and none was freed twice"
-    );
+    assert!(breaker.try_acquire(now).is_err(), "and none was freed twice");
 }
 
 #[test]
 fn one_burst_of_failures_is_one_trip() {
-    let breaker = Breaker::builder("threads")
-        .consecutive_failures(THREADS as u32)
-        .build()
-        .unwrap();
+    let breaker = Breaker::builder("threads").consecutive_failures(THREADS as u32).build().unwrap();
     let admitted = Barrier::new(THREADS);
     thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -99,10 +87,7 @@ fn one_burst_of_failures_is_one_trip() {
         }
     });
     let snapshot = breaker.snapshot(Tick::ZERO);
-    assert_eq!(
-        (snapshot.state, snapshot.trips, snapshot.generation),
-        (State::Open, 1, 1)
-    );
+    assert_eq!((snapshot.state, snapshot.trips, snapshot.generation), (State::Open, 1, 1));
     assert_eq!(snapshot.failures + snapshot.stale, 10 * THREADS as u64);
     assert_eq!(snapshot.failures, THREADS as u64);
 }

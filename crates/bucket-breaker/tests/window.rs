@@ -23,12 +23,7 @@ impl Reference {
         }
         let row = self.outcomes.iter().take_while(|&&failed| failed).count();
         let calls = self.outcomes.len().min(self.window as usize);
-        let failures = self
-            .outcomes
-            .iter()
-            .take(calls)
-            .filter(|&&failed| failed)
-            .count();
+        let failures = self.outcomes.iter().take(calls).filter(|&&failed| failed).count();
         row >= self.consecutive_failures as usize
             || calls >= self.min_calls as usize && failures as f64 / calls as f64 >= self.rate
     }
@@ -52,28 +47,15 @@ fn the_window_agrees_with_a_reference_over_many_steps() {
             .build()
             .unwrap();
         let outcomes = VecDeque::new();
-        let mut reference = Reference {
-            outcomes,
-            consecutive_failures,
-            window,
-            min_calls,
-            rate,
-        };
+        let mut reference = Reference { outcomes, consecutive_failures, window, min_calls, rate };
         for step in 0..1_500 {
             let failed = random.below(100) < failing;
             let permit = breaker.try_acquire(Tick::ZERO).unwrap();
-            let recorded = if failed {
-                permit.failure(Tick::ZERO)
-            } else {
-                permit.success(Tick::ZERO)
-            };
+            let recorded =
+                if failed { permit.failure(Tick::ZERO) } else { permit.success(Tick::ZERO) };
             assert_eq!(recorded, Recorded::Counted);
             let open = reference.record(failed);
-            assert_eq!(
-                breaker.state(Tick::ZERO) == State::Open,
-                open,
-                "round {round} step {step}"
-            );
+            assert_eq!(breaker.state(Tick::ZERO) == State::Open, open, "round {round} step {step}");
             if open {
                 trips += 1;
                 breaker.reset();
@@ -81,10 +63,7 @@ fn the_window_agrees_with_a_reference_over_many_steps() {
             }
         }
     }
-    assert!(
-        trips > 1_000,
-        "only {trips} trips: the comparison saw too little"
-    );
+    assert!(trips > 1_000, "only {trips} trips: the comparison saw too little");
 }
 
 struct Xorshift(u64);

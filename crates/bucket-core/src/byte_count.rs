@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn nonsense_and_overflow_are_refused() {
-        for text in ["", "MiB", "-1", "1 parsec", "nan", "inf", "99999999999 TiB", "1e400", "1..5"] {
+        for text in ["", "MiB", "-1", "1 parsec", "nan", "inf", "99999999999 TiB", "1e400", "1..5"]
+        {
             assert_eq!(text.parse::<ByteCount>(), Err(ParseByteCountError), "{text}");
         }
     }

@@ -3,10 +3,13 @@
 //! The one piece of the vocabulary that blocks, because a sleep that cannot be interrupted makes a
 //! time-out a lie.
 
-#[expect(clippy::disallowed_types, reason = "the vocabulary has no dependency, so no parking_lot")]
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+#[expect(
+    clippy::disallowed_types,
+    reason = "the vocabulary has no dependency, so no parking_lot"
+)]
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A cancellation token: cheap to clone, set once, never unset.

@@ -107,7 +107,9 @@ mod tests {
 
     #[test]
     fn an_id_of_another_shape_is_refused() {
-        for text in ["", "abc", "+0000000000000000000000000000000", "zz000000000000000000000000000000"] {
+        for text in
+            ["", "abc", "+0000000000000000000000000000000", "zz000000000000000000000000000000"]
+        {
             assert_eq!(text.parse::<OpId>(), Err(ParseOpIdError), "{text}");
         }
     }

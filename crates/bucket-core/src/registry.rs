@@ -1,9 +1,12 @@
 //! [`Registry`]: named, shared instances: the breaker of `s3`, the pool of `ipfs`.
 
-#[expect(clippy::disallowed_types, reason = "the vocabulary has no dependency, so no parking_lot")]
-use std::sync::{Arc, PoisonError, RwLock};
 use std::collections::HashMap;
 use std::fmt;
+#[expect(
+    clippy::disallowed_types,
+    reason = "the vocabulary has no dependency, so no parking_lot"
+)]
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A map from name to shared instance, created on first use.
 ///
@@ -92,7 +95,12 @@ mod tests {
         let registry = Registry::new();
         let made: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8)
-                .map(|n| scope.spawn({ let registry = &registry; move || registry.get_or_insert_with("one", || n) }))
+                .map(|n| {
+                    scope.spawn({
+                        let registry = &registry;
+                        move || registry.get_or_insert_with("one", || n)
+                    })
+                })
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });

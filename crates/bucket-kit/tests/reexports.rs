@@ -33,10 +33,7 @@ fn remote_is_there() {
 #[test]
 fn testing_reaches_what_is_on() {
     let clock = bucket_kit::core::testing::ManualClock::new();
-    assert_eq!(
-        bucket_kit::core::Clock::now(&clock),
-        bucket_kit::core::Tick::ZERO
-    );
+    assert_eq!(bucket_kit::core::Clock::now(&clock), bucket_kit::core::Tick::ZERO);
     let _remote = bucket_kit::remote::testing::MemoryRemote::new();
 }
 

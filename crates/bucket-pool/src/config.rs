@@ -140,9 +140,7 @@ impl<M: BlockingManager> PoolBuilder<M> {
 
 impl<M> fmt::Debug for PoolBuilder<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolBuilder")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("PoolBuilder").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -180,17 +178,14 @@ impl Config {
         }
         // NaN is in no range.
         if !(0.0..1.0).contains(&self.lifetime_jitter) {
-            return Err(ConfigError::JitterOutOfRange {
-                value: self.lifetime_jitter,
-            });
+            return Err(ConfigError::JitterOutOfRange { value: self.lifetime_jitter });
         }
         Ok(())
     }
 
     /// Where the random sequence of the lifetimes starts.
     pub(crate) fn seed(&self) -> u64 {
-        self.seed
-            .unwrap_or_else(|| RandomState::new().hash_one(0_u64))
+        self.seed.unwrap_or_else(|| RandomState::new().hash_one(0_u64))
     }
 
     /// The end of a connection born at `now`, `roll` being 64 random bits.

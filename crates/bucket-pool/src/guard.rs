@@ -27,11 +27,7 @@ pub struct Pooled<M: BlockingManager> {
 impl<M: BlockingManager> Pooled<M> {
     pub(crate) fn new(slot: Slot<M>, mut live: Live<M::Connection>) -> Self {
         live.uses = live.uses.saturating_add(1);
-        Self {
-            live: Some(live),
-            slot,
-            poisoned: false,
-        }
+        Self { live: Some(live), slot, poisoned: false }
     }
 
     /// Marks the connection as not to be used again: it is closed when it goes back.

@@ -53,9 +53,7 @@ impl<M: BlockingManager> Pool<M> {
 
     pub(crate) fn new(manager: M, config: Config) -> Self {
         let shared = Arc::new(Shared::new(manager, config));
-        Self {
-            handle: Arc::new(Handle { shared }),
-        }
+        Self { handle: Arc::new(Handle { shared }) }
     }
 
     /// Checks a connection out; waits for one if it must, at most `acquire_timeout`.
@@ -109,12 +107,7 @@ impl<M: BlockingManager> Pool<M> {
         if deadline <= begun {
             return Err(inner.timeout(Duration::ZERO));
         }
-        let call = Call {
-            shared,
-            ctx,
-            begun,
-            deadline,
-        };
+        let call = Call { shared, ctx, begun, deadline };
         if let Some(claim) = inner.claim(config, begun) {
             drop(inner);
             return call.prepare(Slot::adopt(shared, claim.phase()), claim);
@@ -215,9 +208,7 @@ impl<M: BlockingManager> Pool<M> {
 
 impl<M: BlockingManager> Clone for Pool<M> {
     fn clone(&self) -> Self {
-        Self {
-            handle: Arc::clone(&self.handle),
-        }
+        Self { handle: Arc::clone(&self.handle) }
     }
 }
 
@@ -261,10 +252,9 @@ impl<M: BlockingManager> Call<'_, M> {
         };
         let (mut slot, claim) = match grant {
             Grant::Closed => return Err(AcquireError::Closed),
-            Grant::Connection(live) => (
-                Slot::adopt(self.shared, Phase::InUse),
-                Claim::Connection(live),
-            ),
+            Grant::Connection(live) => {
+                (Slot::adopt(self.shared, Phase::InUse), Claim::Connection(live))
+            }
             Grant::Slot => (Slot::adopt(self.shared, Phase::Connecting), Claim::Slot),
         };
         if self.ctx.cancel.is_cancelled() {
@@ -288,11 +278,7 @@ impl<M: BlockingManager> Call<'_, M> {
             return Ok(grant);
         }
         inner.waiters.remove(waiter);
-        Err(if cancelled {
-            AcquireError::Cancelled
-        } else {
-            inner.timeout(waited)
-        })
+        Err(if cancelled { AcquireError::Cancelled } else { inner.timeout(waited) })
     }
 
     /// Turns what was claimed into a connection that is good to use.
@@ -322,10 +308,7 @@ impl<M: BlockingManager> Call<'_, M> {
                 slot.put_back(live);
                 return Err(shared.timeout(self.begun));
             }
-            return match shared
-                .manager
-                .check(&self.ctx_for_manager(), &mut live.connection)
-            {
+            return match shared.manager.check(&self.ctx_for_manager(), &mut live.connection) {
                 Ok(()) => {
                     live.proved = shared.now();
                     slot.count_hit(true);

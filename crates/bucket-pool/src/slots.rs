@@ -89,11 +89,7 @@ impl<M: BlockingManager> Shared<M> {
             last_error: None,
             random: config.seed(),
         });
-        Self {
-            manager,
-            config,
-            inner,
-        }
+        Self { manager, config, inner }
     }
 
     pub(crate) fn now(&self) -> Tick {
@@ -105,14 +101,7 @@ impl<M: BlockingManager> Shared<M> {
         let now = self.now();
         let roll = self.inner.lock().roll();
         let expires = self.config.expiry(now, roll);
-        Live {
-            connection,
-            born: now,
-            expires,
-            idle_since: now,
-            proved: now,
-            uses: 0,
-        }
+        Live { connection, born: now, expires, idle_since: now, proved: now, uses: 0 }
     }
 
     /// The error of a caller whose deadline has passed.
@@ -216,11 +205,7 @@ impl<C, E: std::error::Error + 'static> Inner<C, E> {
     /// Counts a timed-out caller and makes its error.
     pub(crate) fn timeout(&mut self, waited: Duration) -> AcquireError<E> {
         self.stats.timeouts += 1;
-        AcquireError::Timeout {
-            waited,
-            state: self.state(),
-            last_error: self.last_error.clone(),
-        }
+        AcquireError::Timeout { waited, state: self.state(), last_error: self.last_error.clone() }
     }
 
     /// Takes an idle connection that needs neither closing nor a check, the last used first.
@@ -275,10 +260,7 @@ impl<C, E: std::error::Error + 'static> Inner<C, E> {
                 self.stats.peak_in_use = self.stats.peak_in_use.max(self.in_use);
             }
         }
-        debug_assert!(
-            self.size() <= self.max_size,
-            "more slots taken than there are"
-        );
+        debug_assert!(self.size() <= self.max_size, "more slots taken than there are");
     }
 
     fn leave(&mut self, phase: Phase) {
@@ -311,10 +293,7 @@ pub(crate) struct Slot<M: BlockingManager> {
 impl<M: BlockingManager> Slot<M> {
     /// Takes over a place that is counted as `phase` already.
     pub(crate) fn adopt(shared: &Arc<Shared<M>>, phase: Phase) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            phase,
-        }
+        Self { shared: Arc::clone(shared), phase }
     }
 
     /// Closes the connection of this slot. The slot stays taken.
@@ -351,9 +330,7 @@ impl<M: BlockingManager> Slot<M> {
             return None;
         }
         inner.leave(self.phase);
-        let claim = inner
-            .take_any(&self.shared.config, now)
-            .unwrap_or(Claim::Slot);
+        let claim = inner.take_any(&self.shared.config, now).unwrap_or(Claim::Slot);
         self.phase = claim.phase();
         inner.enter(self.phase);
         Some(claim)
@@ -392,11 +369,7 @@ impl<M: BlockingManager> Slot<M> {
         {
             let mut inner = self.shared.inner.lock();
             inner.stats.hits += 1;
-            forgotten = if checked {
-                inner.last_error.take()
-            } else {
-                None
-            };
+            forgotten = if checked { inner.last_error.take() } else { None };
         }
         // Dropped here: the error is the user's, and its drop must not run under the lock.
         drop(forgotten);

@@ -33,8 +33,7 @@ impl<C> Waiter<C> {
     /// Sleeps until there is a grant or `timeout` of real time has passed, and takes the grant.
     pub(crate) fn wait(&self, timeout: Duration) -> Option<Grant<C>> {
         let mut grant = self.grant.lock();
-        self.granted
-            .wait_while_for(&mut grant, |grant| grant.is_none(), timeout);
+        self.granted.wait_while_for(&mut grant, |grant| grant.is_none(), timeout);
         grant.take()
     }
 
@@ -70,10 +69,7 @@ impl<C> Waiters<C> {
 
     /// Queues a new waiter.
     pub(crate) fn push(&mut self) -> Arc<Waiter<C>> {
-        let waiter = Arc::new(Waiter {
-            grant: Mutex::new(None),
-            granted: Condvar::new(),
-        });
+        let waiter = Arc::new(Waiter { grant: Mutex::new(None), granted: Condvar::new() });
         self.0.push_back(Arc::clone(&waiter));
         waiter
     }

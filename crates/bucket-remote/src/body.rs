@@ -16,11 +16,7 @@ pub struct Body(Repr);
 #[derive(Clone)]
 enum Repr {
     Bytes(Bytes),
-    Range {
-        source: Arc<dyn ReadAt>,
-        offset: u64,
-        len: u64,
-    },
+    Range { source: Arc<dyn ReadAt>, offset: u64, len: u64 },
 }
 
 /// Something that reads at an offset and does not change: a file, mostly.
@@ -45,11 +41,7 @@ impl ReadAt for std::fs::File {
 impl Body {
     /// The `len` bytes of `source` from `offset`.
     pub fn from_range(source: Arc<dyn ReadAt>, offset: u64, len: u64) -> Self {
-        Self(Repr::Range {
-            source,
-            offset,
-            len,
-        })
+        Self(Repr::Range { source, offset, len })
     }
 
     /// The number of bytes.
@@ -67,10 +59,7 @@ impl Body {
 
     /// A reader from the start. Every call starts anew.
     pub const fn reader(&self) -> BodyReader<'_> {
-        BodyReader {
-            body: self,
-            position: 0,
-        }
+        BodyReader { body: self, position: 0 }
     }
 
     /// The part of the content that lies in `range`, cut to the length of the content.
@@ -101,9 +90,7 @@ impl Body {
         }
         let len = usize::try_from(self.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let mut content = Vec::new();
-        content
-            .try_reserve_exact(len)
-            .map_err(|_| io::ErrorKind::OutOfMemory)?;
+        content.try_reserve_exact(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
         self.reader().read_to_end(&mut content)?;
         Ok(content.into())
     }
@@ -198,10 +185,7 @@ mod tests {
     impl ReadAt for Alphabet {
         fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
             // Short reads of at most three bytes, out of 26.
-            let n = buf
-                .len()
-                .min(3)
-                .min(26_usize.saturating_sub(offset as usize));
+            let n = buf.len().min(3).min(26_usize.saturating_sub(offset as usize));
             for (i, byte) in buf[..n].iter_mut().enumerate() {
                 *byte = b'a' + (offset as usize + i) as u8;
             }
@@ -218,10 +202,7 @@ mod tests {
 
     #[test]
     fn a_slice_is_cut_to_what_is_there() {
-        for body in [
-            Body::from("abcdefg"),
-            Body::from_range(Arc::new(Alphabet), 0, 7),
-        ] {
+        for body in [Body::from("abcdefg"), Body::from_range(Arc::new(Alphabet), 0, 7)] {
             assert_eq!(&body.slice(5..100).to_bytes().unwrap()[..], b"fg");
             assert!(body.slice(100..200).is_empty());
         }
@@ -230,9 +211,6 @@ mod tests {
     #[test]
     fn a_source_that_became_shorter_is_an_error() {
         let body = Body::from_range(Arc::new(Alphabet), 20, 10);
-        assert_eq!(
-            body.to_bytes().unwrap_err().kind(),
-            io::ErrorKind::UnexpectedEof
-        );
+        assert_eq!(body.to_bytes().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -91,22 +91,12 @@ impl RemoteErrorKind {
 impl RemoteError {
     /// A definite failure: the request did not take effect and will not.
     pub const fn refused(kind: RemoteErrorKind) -> Self {
-        Self {
-            kind,
-            applied: Applied::No,
-            retry_after: None,
-            source: None,
-        }
+        Self { kind, applied: Applied::No, retry_after: None, source: None }
     }
 
     /// A failure after which the request may have taken effect, or may still.
     pub const fn ambiguous(kind: RemoteErrorKind) -> Self {
-        Self {
-            kind,
-            applied: Applied::Unknown,
-            retry_after: None,
-            source: None,
-        }
+        Self { kind, applied: Applied::Unknown, retry_after: None, source: None }
     }
 
     /// Adds the cause.
@@ -138,12 +128,8 @@ impl Classified for RemoteError {
         match self.kind {
             Kind::Cancelled => Class::Ignore,
             Kind::Conflict | Kind::Timeout | Kind::Transient => Class::Transient,
-            Kind::Throttled => Class::Throttled {
-                after: self.retry_after,
-            },
-            Kind::Unavailable => Class::Unavailable {
-                after: self.retry_after,
-            },
+            Kind::Throttled => Class::Throttled { after: self.retry_after },
+            Kind::Unavailable => Class::Unavailable { after: self.retry_after },
             _ => Class::Permanent,
         }
     }
@@ -188,10 +174,7 @@ mod tests {
     fn an_ambiguous_failure_of_any_kind_is_an_unknown_outcome() {
         let error = RemoteError::ambiguous(RemoteErrorKind::Timeout);
         assert_eq!(error.class(), Class::UnknownOutcome);
-        assert_eq!(
-            RemoteError::refused(RemoteErrorKind::Timeout).class(),
-            Class::Transient
-        );
+        assert_eq!(RemoteError::refused(RemoteErrorKind::Timeout).class(), Class::Transient);
     }
 
     #[test]

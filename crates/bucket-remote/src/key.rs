@@ -50,9 +50,7 @@ impl Key {
     ///
     /// [`InvalidKey::NotUtf8`], or as [`Key::new`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidKey> {
-        std::str::from_utf8(bytes)
-            .map_err(|_| InvalidKey::NotUtf8)
-            .and_then(Self::new)
+        std::str::from_utf8(bytes).map_err(|_| InvalidKey::NotUtf8).and_then(Self::new)
     }
 
     /// The text.
@@ -152,16 +150,7 @@ mod tests {
     #[test]
     fn what_every_remote_can_hold_is_a_key() {
         let longest = "é".repeat(512);
-        for text in [
-            "a",
-            "a/b",
-            "...",
-            "a/..b",
-            ".hidden",
-            "sp ace",
-            "日本/語",
-            &longest,
-        ] {
+        for text in ["a", "a/b", "...", "a/..b", ".hidden", "sp ace", "日本/語", &longest] {
             assert_eq!(Key::new(text).unwrap().as_str(), text);
         }
     }

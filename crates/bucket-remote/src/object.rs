@@ -110,14 +110,7 @@ pub struct Meta {
 impl Meta {
     /// The description of an object of which only the essentials are known.
     pub const fn new(key: Key, version: Version, len: u64) -> Self {
-        Self {
-            key,
-            version,
-            len,
-            op_id: None,
-            digest: None,
-            modified: None,
-        }
+        Self { key, version, len, op_id: None, digest: None, modified: None }
     }
 
     /// True when this version was written by `op_id`, and, as far as digests are known, with the
@@ -164,15 +157,9 @@ mod tests {
     fn an_own_write_has_our_identity_and_our_content() {
         let mut meta = Meta::new(Key::new("k").unwrap(), Version::new("1"), 0);
         let (id, ours, other) = (OpId::new(1), Digest::new([1; 32]), Digest::new([2; 32]));
-        assert!(
-            !meta.is_write_of(id, Some(ours)),
-            "an object without identity is nobody's"
-        );
+        assert!(!meta.is_write_of(id, Some(ours)), "an object without identity is nobody's");
         meta.op_id = Some(id);
-        assert!(
-            meta.is_write_of(id, Some(ours)),
-            "a remote need not keep digests"
-        );
+        assert!(meta.is_write_of(id, Some(ours)), "a remote need not keep digests");
         meta.digest = Some(other);
         assert!(!meta.is_write_of(id, Some(ours)));
     }

@@ -201,10 +201,7 @@ pub struct PutOptions {
 impl PutOptions {
     /// Unconditional, without a digest.
     pub const fn new() -> Self {
-        Self {
-            precondition: Precondition::None,
-            digest: None,
-        }
+        Self { precondition: Precondition::None, digest: None }
     }
 
     /// With a precondition.
@@ -259,11 +256,7 @@ pub struct ListRequest {
 impl ListRequest {
     /// The first 1 000 objects whose key starts with `prefix`.
     pub fn new(prefix: impl Into<String>) -> Self {
-        Self {
-            prefix: prefix.into(),
-            after: None,
-            limit: 1_000,
-        }
+        Self { prefix: prefix.into(), after: None, limit: 1_000 }
     }
 
     /// Only keys after `key`.

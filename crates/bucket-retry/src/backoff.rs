@@ -84,10 +84,9 @@ impl Backoff {
             Jitter::None => return self.nominal(attempt),
             Jitter::Equal => (nominal / 2, nominal),
             Jitter::Full => (0, nominal),
-            Jitter::Range(share) => (
-                nominal.saturating_sub(spread(share)),
-                nominal.saturating_add(spread(share)),
-            ),
+            Jitter::Range(share) => {
+                (nominal.saturating_sub(spread(share)), nominal.saturating_add(spread(share)))
+            }
         };
         let high = high.min(nanos(self.max()));
         Duration::from_nanos(low + below(rng(), high.saturating_sub(low)))
@@ -125,10 +124,7 @@ impl Backoff {
                 }
             }
             (Some(_), _) => {
-                return refuse(
-                    "backoff.factor",
-                    "left alone unless the backoff is exponential",
-                );
+                return refuse("backoff.factor", "left alone unless the backoff is exponential");
             }
         }
         match self.jitter {
@@ -141,11 +137,7 @@ impl Backoff {
     }
 
     const fn new(curve: Curve, jitter: Jitter) -> Self {
-        Self {
-            curve,
-            factor: None,
-            jitter,
-        }
+        Self { curve, factor: None, jitter }
     }
 
     /// The delay without jitter.
@@ -160,9 +152,7 @@ impl Backoff {
                 let factor = self.factor.unwrap_or(DEFAULT_FACTOR);
                 let growth = factor.powf(f64::from(attempt.saturating_sub(1)));
                 // What is no duration any more has long passed the maximum.
-                Duration::try_from_secs_f64(base.as_secs_f64() * growth)
-                    .unwrap_or(max)
-                    .min(max)
+                Duration::try_from_secs_f64(base.as_secs_f64() * growth).unwrap_or(max).min(max)
             }
         }
     }
@@ -267,10 +257,7 @@ mod tests {
         let nominal = |backoff: Backoff| [1, 2, 3, 4].map(|n| backoff.nominal(n).as_millis());
         assert_eq!(nominal(Backoff::none()), [0; 4]);
         assert_eq!(nominal(Backoff::fixed(millis(7))), [7; 4]);
-        assert_eq!(
-            nominal(Backoff::linear(millis(10), millis(35))),
-            [10, 20, 30, 35]
-        );
+        assert_eq!(nominal(Backoff::linear(millis(10), millis(35))), [10, 20, 30, 35]);
         let exponential = Backoff::exponential(millis(10), millis(200));
         assert_eq!(nominal(exponential), [10, 20, 40, 80]);
         assert_eq!(nominal(exponential.factor(3.0)), [10, 30, 90, 200]);

@@ -22,14 +22,7 @@ pub struct Call<'a> {
 
 impl<'a> Call<'a> {
     pub(crate) fn new(policy: &'a RetryPolicy, ctx: &'a Ctx) -> Self {
-        Self {
-            policy,
-            ctx,
-            clock: &CLOCK,
-            sleep: &SLEEP,
-            gate: None,
-            idempotent: false,
-        }
+        Self { policy, ctx, clock: &CLOCK, sleep: &SLEEP, gate: None, idempotent: false }
     }
 
     /// Whether doing it twice is as good as doing it once; by default it is not, and an unknown

@@ -57,12 +57,7 @@ pub struct RetryError<E> {
 
 impl<E> RetryError<E> {
     pub(crate) const fn new(last: E, reason: Reason, attempts: u32, elapsed: Duration) -> Self {
-        Self {
-            last,
-            reason,
-            attempts,
-            elapsed,
-        }
+        Self { last, reason, attempts, elapsed }
     }
 
     /// The error of the last attempt.

@@ -42,10 +42,7 @@ impl Policies {
     pub fn storage() -> Self {
         let quick = Backoff::exponential(millis(50), millis(2_000));
         let calm = Backoff::exponential(millis(100), millis(2_000));
-        let read = RetryPolicy::builder()
-            .backoff(quick)
-            .max_attempts(4)
-            .deadline(millis(10_000));
+        let read = RetryPolicy::builder().backoff(quick).max_attempts(4).deadline(millis(10_000));
         Self {
             delete: policy(3, calm),
             list: policy(3, quick),
@@ -119,10 +116,7 @@ impl Default for Policies {
 
 /// The tables are valid by construction; a test proves it.
 fn policy(max_attempts: u32, backoff: Backoff) -> RetryPolicy {
-    RetryPolicy::builder()
-        .backoff(backoff)
-        .max_attempts(max_attempts)
-        .build_unchecked()
+    RetryPolicy::builder().backoff(backoff).max_attempts(max_attempts).build_unchecked()
 }
 
 const fn millis(n: u64) -> Duration {

@@ -26,10 +26,7 @@ impl RetryPolicy {
     /// The settings at their defaults: 3 attempts, 100 ms doubling to 2 s with full jitter, no
     /// deadline.
     pub fn builder() -> RetryPolicyBuilder {
-        RetryPolicyBuilder {
-            config: Config::default(),
-            seed: None,
-        }
+        RetryPolicyBuilder { config: Config::default(), seed: None }
     }
 
     /// Starts the machine for one call, which begins at `now`. `idempotent` says whether doing it
@@ -68,10 +65,7 @@ impl RetryPolicy {
     }
 
     fn new(config: Config, seed: u64) -> Self {
-        Self(Arc::new(Inner {
-            config,
-            seed: AtomicU64::new(seed),
-        }))
+        Self(Arc::new(Inner { config, seed: AtomicU64::new(seed) }))
     }
 }
 
@@ -141,9 +135,8 @@ impl RetryPolicyBuilder {
 
     /// Builds the policy from settings that are known to be valid.
     pub(crate) fn build_unchecked(self) -> RetryPolicy {
-        let seed = self
-            .seed
-            .unwrap_or_else(|| RandomState::new().hash_one(self.config.max_attempts));
+        let seed =
+            self.seed.unwrap_or_else(|| RandomState::new().hash_one(self.config.max_attempts));
         RetryPolicy::new(self.config, seed)
     }
 }
@@ -198,10 +191,7 @@ impl Config {
         if self.deadline.is_some_and(|duration| duration.is_zero()) {
             return refuse("deadline", "above zero");
         }
-        if self
-            .attempt_timeout
-            .is_some_and(|duration| duration.is_zero())
-        {
+        if self.attempt_timeout.is_some_and(|duration| duration.is_zero()) {
             return refuse("attempt_timeout", "above zero");
         }
         Ok(())
@@ -229,41 +219,19 @@ mod tests {
             ("max_attempts", |b| b.max_attempts(0)),
             ("deadline", |b| b.deadline(Duration::ZERO)),
             ("attempt_timeout", |b| b.attempt_timeout(Duration::ZERO)),
-            ("backoff.base", |b| {
-                b.backoff(Backoff::exponential(Duration::ZERO, SECOND))
-            }),
-            ("backoff.max", |b| {
-                b.backoff(Backoff::exponential(SECOND * 2, SECOND))
-            }),
-            ("backoff.step", |b| {
-                b.backoff(Backoff::linear(Duration::ZERO, SECOND))
-            }),
-            ("backoff.max", |b| {
-                b.backoff(Backoff::linear(SECOND * 2, SECOND))
-            }),
-            ("backoff.factor", |b| {
-                b.backoff(Backoff::fixed(SECOND).factor(2.0))
-            }),
+            ("backoff.base", |b| b.backoff(Backoff::exponential(Duration::ZERO, SECOND))),
+            ("backoff.max", |b| b.backoff(Backoff::exponential(SECOND * 2, SECOND))),
+            ("backoff.step", |b| b.backoff(Backoff::linear(Duration::ZERO, SECOND))),
+            ("backoff.max", |b| b.backoff(Backoff::linear(SECOND * 2, SECOND))),
+            ("backoff.factor", |b| b.backoff(Backoff::fixed(SECOND).factor(2.0))),
             ("backoff.factor", |b| b.backoff(Backoff::none().factor(2.0))),
             ("backoff.factor", |b| b.backoff(exponential().factor(0.99))),
-            ("backoff.factor", |b| {
-                b.backoff(exponential().factor(f64::NAN))
-            }),
-            ("backoff.factor", |b| {
-                b.backoff(exponential().factor(f64::INFINITY))
-            }),
-            ("backoff.jitter", |b| {
-                b.backoff(exponential().jitter(Jitter::Range(-0.1)))
-            }),
-            ("backoff.jitter", |b| {
-                b.backoff(exponential().jitter(Jitter::Range(1.1)))
-            }),
-            ("backoff.jitter", |b| {
-                b.backoff(exponential().jitter(Jitter::Range(f64::NAN)))
-            }),
-            ("backoff.max", |b| {
-                b.backoff(Backoff::exponential(SECOND, Duration::ZERO))
-            }),
+            ("backoff.factor", |b| b.backoff(exponential().factor(f64::NAN))),
+            ("backoff.factor", |b| b.backoff(exponential().factor(f64::INFINITY))),
+            ("backoff.jitter", |b| b.backoff(exponential().jitter(Jitter::Range(-0.1)))),
+            ("backoff.jitter", |b| b.backoff(exponential().jitter(Jitter::Range(1.1)))),
+            ("backoff.jitter", |b| b.backoff(exponential().jitter(Jitter::Range(f64::NAN)))),
+            ("backoff.max", |b| b.backoff(Backoff::exponential(SECOND, Duration::ZERO))),
         ];
         for (field, change) in cases {
             let error = change(RetryPolicy::builder()).build().unwrap_err();
@@ -297,10 +265,7 @@ mod tests {
 
     #[test]
     fn a_hint_without_jitter_is_kept_to_the_dot() {
-        let config = Config {
-            backoff: Backoff::fixed(SECOND),
-            ..Config::default()
-        };
+        let config = Config { backoff: Backoff::fixed(SECOND), ..Config::default() };
         let delay = |hint| config.delay(1, Some(hint), || u64::MAX);
         assert_eq!(delay(SECOND * 3), SECOND * 3);
         assert_eq!(delay(SECOND / 2), SECOND, "the backoff is longer");
@@ -309,22 +274,12 @@ mod tests {
 
     #[test]
     fn one_seed_gives_one_sequence_of_delays_and_calls_differ() {
-        let policy = |seed| {
-            RetryPolicy::builder()
-                .max_attempts(20)
-                .seed(seed)
-                .build()
-                .unwrap()
-        };
+        let policy = |seed| RetryPolicy::builder().max_attempts(20).seed(seed).build().unwrap();
         let (one, again) = (policy(1), policy(1));
         let first: Vec<_> = one.delays().collect();
         assert_eq!(first.len(), 19);
         assert_eq!(first, again.delays().collect::<Vec<_>>());
-        assert_ne!(
-            first,
-            one.delays().collect::<Vec<_>>(),
-            "the next call draws others"
-        );
+        assert_ne!(first, one.delays().collect::<Vec<_>>(), "the next call draws others");
         assert_ne!(first, one.clone().delays().collect::<Vec<_>>());
     }
 

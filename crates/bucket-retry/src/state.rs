@@ -43,11 +43,7 @@ pub struct RetryState {
 impl RetryState {
     pub(crate) fn new(policy: RetryPolicy, ctx: Ctx, now: Tick, idempotent: bool) -> Self {
         let progress = Progress::start(&policy, &ctx, now, idempotent);
-        Self {
-            policy,
-            ctx,
-            progress,
-        }
+        Self { policy, ctx, progress }
     }
 
     /// The context for the next attempt, which begins at `now`: its number, one layer deeper, ending
@@ -62,8 +58,7 @@ impl RetryState {
     /// The gate is only asked, see [`Gate`]. The reasons to give up are looked at in the order of the
     /// crate's documentation.
     pub fn on_outcome(&mut self, now: Tick, class: Class, gate: Option<&dyn Gate>) -> Decision {
-        self.progress
-            .on_outcome(&self.policy, &self.ctx, now, class, gate)
+        self.progress.on_outcome(&self.policy, &self.ctx, now, class, gate)
     }
 
     /// Looks again after the delay: things may have changed meanwhile.
@@ -89,10 +84,7 @@ impl RetryState {
 /// What to do after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "a call ends well, ends badly, or goes on"
-)]
+#[expect(clippy::exhaustive_enums, reason = "a call ends well, ends badly, or goes on")]
 pub enum Decision {
     /// The attempt succeeded.
     Done,
@@ -122,24 +114,12 @@ impl Progress {
     pub(crate) fn start(policy: &RetryPolicy, ctx: &Ctx, now: Tick, idempotent: bool) -> Self {
         let own = policy.config().deadline.map(|duration| now.after(duration));
         let deadline = earlier(ctx.deadline, own);
-        Self {
-            started: now,
-            deadline,
-            attempts: 0,
-            idempotent,
-            rng: None,
-        }
+        Self { started: now, deadline, attempts: 0, idempotent, rng: None }
     }
 
     pub(crate) fn attempt_ctx(&self, policy: &RetryPolicy, ctx: &Ctx, now: Tick) -> Ctx {
-        let timeout = policy
-            .config()
-            .attempt_timeout
-            .map(|duration| now.after(duration));
-        ctx.for_attempt(
-            self.attempts.saturating_add(1),
-            earlier(self.deadline, timeout),
-        )
+        let timeout = policy.config().attempt_timeout.map(|duration| now.after(duration));
+        ctx.for_attempt(self.attempts.saturating_add(1), earlier(self.deadline, timeout))
     }
 
     pub(crate) fn on_outcome(
@@ -198,9 +178,7 @@ impl Progress {
         }
         check_gate(gate, now)?;
         let rng = self.rng.get_or_insert_with(|| policy.rng());
-        let delay = policy
-            .config()
-            .delay(self.attempts, class.retry_after(), || rng.next_u64());
+        let delay = policy.config().delay(self.attempts, class.retry_after(), || rng.next_u64());
         self.check_deadline(now.after(delay))?;
         Ok(delay)
     }

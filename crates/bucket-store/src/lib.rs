@@ -10,9 +10,9 @@ mod sync;
 
 // The public interface is:
 pub use bucket::{
-    Bucket, BucketBuilder, CloseReport, ConfigError, Entry, EntryState, ListMode, Listing,
-    Parked, Receipt, Refused, Status, StoreError, WhenFull,
+    Bucket, BucketBuilder, CloseReport, ConfigError, Entry, EntryState, ListMode, Listing, Parked,
+    Receipt, Refused, Status, StoreError, WhenFull,
 };
 #[cfg(unix)]
-pub use fs_remote::FsRemote;
+pub use fs_remote::{FsRemote, LazyFsRemote};
 pub use resilient::{ResilientBuilder, ResilientError, ResilientRemote};

@@ -167,8 +167,9 @@ impl Shared {
         lock: Box<dyn VfsLock>,
         recovered: Recovered,
     ) -> Arc<Self> {
-        let Recovered { mut index, writer, log_id, next_lsn, generation, oldest_replay_from, .. } =
-            recovered;
+        let Recovered {
+            mut index, writer, log_id, next_lsn, generation, oldest_replay_from, ..
+        } = recovered;
         index.use_vfs(Arc::clone(&vfs));
         Arc::new(Self {
             vfs,
@@ -229,11 +230,7 @@ impl Shared {
         group.reserved = reserved && (group.entries.is_empty() || group.reserved);
         group.entries.push(entry);
         group.payloads.extend_from_slice(payload);
-        let ticket = Ticket {
-            shared: Arc::clone(self),
-            lsn,
-            done: Arc::clone(&state.open.done),
-        };
+        let ticket = Ticket { shared: Arc::clone(self), lsn, done: Arc::clone(&state.open.done) };
         let full = group_is_full(&state.open.group);
         drop(state);
         if full {
@@ -333,9 +330,8 @@ impl Shared {
                 state.committer = Committer::Busy;
                 // The thread holds the log weakly, so that dropping the last clone ends it.
                 let weak = Arc::downgrade(self);
-                let spawned = std::thread::Builder::new()
-                    .name("wal-commit".into())
-                    .spawn(move || {
+                let spawned =
+                    std::thread::Builder::new().name("wal-commit".into()).spawn(move || {
                         while weak.upgrade().is_some_and(|shared| shared.commit_once()) {}
                     });
                 if spawned.is_err() {

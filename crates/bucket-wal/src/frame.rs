@@ -178,7 +178,10 @@ impl Frame {
     }
 
     /// The payloads of the frame, each with whether its own check holds.
-    pub(crate) fn payloads<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], bool)> {
+    pub(crate) fn payloads<'a>(
+        &'a self,
+        bytes: &'a [u8],
+    ) -> impl Iterator<Item = (&'a [u8], bool)> {
         let mut at = self.payload_start;
         self.entries.iter().map(move |entry| {
             let payload = &bytes[at..at + entry.len as usize];

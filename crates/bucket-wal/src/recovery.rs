@@ -248,9 +248,8 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
     let mut unproven = None;
     for (n, header) in headers.iter().enumerate() {
         let path = dir.join(segment::file_name(header.segment_id));
-        let file = vfs
-            .open(&path, OpenMode::Read)
-            .map_err(|error| WalError::io("open", &path, error))?;
+        let file =
+            vfs.open(&path, OpenMode::Read).map_err(|error| WalError::io("open", &path, error))?;
         let successor = headers.get(n + 1);
         let follows = successor.filter(|next| next.prev_segment_id == header.segment_id);
         let known = Known {

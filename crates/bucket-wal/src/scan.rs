@@ -108,8 +108,8 @@ pub(crate) fn scan(
             At::End | At::Nothing => DamageKind::Frame,
         };
 
-        let resync = resync(&mut window, &seed, at + ALIGN as u64, at, found.next_lsn)
-            .map_err(read)?;
+        let resync =
+            resync(&mut window, &seed, at + ALIGN as u64, at, found.next_lsn).map_err(read)?;
         let durable = known.data_len.is_some()
             || resync.as_ref().is_some_and(|found| found.promises)
             || found.next_lsn <= known.durable_lsn;

@@ -64,8 +64,7 @@ impl Header {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
-        let bytes: &[u8; HEADER_LEN as usize] =
-            bytes.first_chunk().ok_or(HeaderError::Damaged)?;
+        let bytes: &[u8; HEADER_LEN as usize] = bytes.first_chunk().ok_or(HeaderError::Damaged)?;
         if bytes[..8] != MAGIC || crc32fast::hash(&bytes[..CRC_AT]) != le_u32(&bytes[CRC_AT..]) {
             return Err(HeaderError::Damaged);
         }

@@ -10,9 +10,7 @@ use super::tree::Tree;
 pub(super) fn check(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (path, text) in manifests(tree) {
-        let Some(name) = path
-            .strip_prefix("crates/")
-            .and_then(|path| path.split('/').next())
+        let Some(name) = path.strip_prefix("crates/").and_then(|path| path.split('/').next())
         else {
             continue;
         };
@@ -53,11 +51,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "bucket-cli",
         &[
+            BOTTOM,
             "bucket-remote",
             "bucket-remote-kubo",
             "bucket-remote-object-store",
             "bucket-secrets",
             "bucket-store",
+            "bucket-wal",
         ],
     ),
     (
@@ -79,20 +79,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("bucket-pool", &[BOTTOM]),
     ("bucket-remote", &[BOTTOM]),
-    (
-        "bucket-remote-kubo",
-        &[BOTTOM, "bucket-pool", "bucket-remote"],
-    ),
-    (
-        "bucket-remote-object-store",
-        &[BOTTOM, "bucket-remote", "bucket-store"],
-    ),
+    ("bucket-remote-kubo", &[BOTTOM, "bucket-pool", "bucket-remote"]),
+    ("bucket-remote-object-store", &[BOTTOM, "bucket-remote", "bucket-store"]),
     ("bucket-retry", &[BOTTOM]),
     ("bucket-secrets", &[BOTTOM, "bucket-vfs"]),
-    (
-        "bucket-sim",
-        &[BOTTOM, "bucket-breaker", "bucket-pool", "bucket-retry"],
-    ),
+    ("bucket-sim", &[BOTTOM, "bucket-breaker", "bucket-pool", "bucket-retry"]),
     (
         "bucket-store",
         &[
@@ -116,10 +107,7 @@ mod tests {
     fn problems(name: &str, manifest: &str) -> Vec<String> {
         let path = format!("crates/{name}/Cargo.toml");
         let tree = Tree::from([(path.as_str(), manifest)]);
-        check(&tree)
-            .into_iter()
-            .map(|problem| problem.what)
-            .collect()
+        check(&tree).into_iter().map(|problem| problem.what).collect()
     }
 
     #[test]

@@ -13,11 +13,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Problem> {
     }
     for name in tree.crates() {
         let published = name != "bucket-e2e";
-        let needed: &[&str] = if published {
-            PUBLISHED
-        } else {
-            &["Cargo.toml", "README.md"]
-        };
+        let needed: &[&str] = if published { PUBLISHED } else { &["Cargo.toml", "README.md"] };
         for file in needed {
             let path = format!("crates/{name}/{file}");
             match tree.text(&path) {
@@ -52,13 +48,8 @@ const TOP_LEVEL: &[&str] = &[
     "xtask",
 ];
 
-const PUBLISHED: &[&str] = &[
-    "CHANGELOG.md",
-    "Cargo.toml",
-    "LICENSE-APACHE",
-    "LICENSE-MIT",
-    "README.md",
-];
+const PUBLISHED: &[&str] =
+    &["CHANGELOG.md", "Cargo.toml", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
 #[cfg(test)]
 mod tests {
@@ -67,10 +58,7 @@ mod tests {
     #[test]
     fn a_stray_name_at_the_top_level_is_reported() {
         let tree = Tree::from([("notes.txt", ""), ("tools/a.rs", ""), (".gitignore", "")]);
-        let paths: Vec<_> = check(&tree)
-            .into_iter()
-            .map(|problem| problem.path)
-            .collect();
+        let paths: Vec<_> = check(&tree).into_iter().map(|problem| problem.path).collect();
         assert_eq!(paths, ["notes.txt", "tools"]);
     }
 

@@ -20,11 +20,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Problem> {
             match resolve(path, file) {
                 Some(resolved) if tree.exists(&resolved) => {}
                 Some(_) => {
-                    problems.push(Problem::new(
-                        path,
-                        line,
-                        format!("link to {target}: not there"),
-                    ));
+                    problems.push(Problem::new(path, line, format!("link to {target}: not there")));
                 }
                 None => {
                     let what = format!("link to {target}: leaves the repository");
@@ -42,9 +38,7 @@ fn targets(text: &str) -> Vec<(usize, String)> {
     let mut fence: Option<&str> = None;
     for (at, line) in text.lines().enumerate() {
         let start = line.trim_start();
-        let marker = ["```", "~~~"]
-            .into_iter()
-            .find(|marker| start.starts_with(marker));
+        let marker = ["```", "~~~"].into_iter().find(|marker| start.starts_with(marker));
         match (fence, marker) {
             (None, Some(marker)) => fence = Some(marker),
             (Some(open), Some(marker)) if open == marker => fence = None,
@@ -73,9 +67,7 @@ fn targets(text: &str) -> Vec<(usize, String)> {
 /// The target without its title and angle brackets.
 fn first_word(target: &str) -> String {
     let word = target.split_whitespace().next().unwrap_or_default();
-    word.trim_start_matches('<')
-        .trim_end_matches('>')
-        .to_owned()
+    word.trim_start_matches('<').trim_end_matches('>').to_owned()
 }
 
 /// `line` with what stands between backticks blanked; a link text may itself be code.
@@ -84,9 +76,7 @@ fn without_code_spans(line: &str) -> String {
         return line.to_owned();
     }
     let parts = line.split('`').enumerate();
-    parts
-        .map(|(n, part)| if n % 2 == 0 { part } else { "" })
-        .collect()
+    parts.map(|(n, part)| if n % 2 == 0 { part } else { "" }).collect()
 }
 
 fn is_local(target: &str) -> bool {
@@ -120,15 +110,8 @@ mod tests {
     use super::*;
 
     fn problems(page: &str) -> Vec<String> {
-        let tree = Tree::from([
-            ("docs/page.md", page),
-            ("docs/other.md", ""),
-            ("README.md", ""),
-        ]);
-        check(&tree)
-            .into_iter()
-            .map(|problem| problem.to_string())
-            .collect()
+        let tree = Tree::from([("docs/page.md", page), ("docs/other.md", ""), ("README.md", "")]);
+        check(&tree).into_iter().map(|problem| problem.to_string()).collect()
     }
 
     #[test]

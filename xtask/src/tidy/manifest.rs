@@ -18,21 +18,12 @@ pub(super) fn check(tree: &Tree) -> Vec<Problem> {
         if !inherits_lints(text) {
             problems.push(Problem::new(path, 0, "lacks `[lints] workspace = true`"));
         }
-        if let Some(folder) = path
-            .strip_prefix("crates/")
-            .and_then(|path| path.split('/').next())
+        if let Some(folder) = path.strip_prefix("crates/").and_then(|path| path.split('/').next())
             && value_of(text, "package", "name").is_none_or(|name| name.trim_matches('"') != folder)
         {
-            problems.push(Problem::new(
-                path,
-                0,
-                "the crate is not named as its folder",
-            ));
+            problems.push(Problem::new(path, 0, "the crate is not named as its folder"));
         }
-        for dependency in dependencies(text)
-            .iter()
-            .filter(|dependency| dependency.is_internal())
-        {
+        for dependency in dependencies(text).iter().filter(|dependency| dependency.is_internal()) {
             if let Some(what) = dependency.mistake() {
                 problems.push(Problem::new(path, dependency.line, what));
             }
@@ -43,14 +34,13 @@ pub(super) fn check(tree: &Tree) -> Vec<Problem> {
 
 /// The manifests of the members, with their paths.
 pub(super) fn manifests(tree: &Tree) -> impl Iterator<Item = (&str, &str)> {
-    tree.files()
-        .filter(|(path, _)| match path.strip_suffix("/Cargo.toml") {
-            Some(folder) => match folder.strip_prefix("crates/") {
-                Some(name) => !name.contains('/'),
-                None => folder == "benches" || folder == "xtask",
-            },
-            None => false,
-        })
+    tree.files().filter(|(path, _)| match path.strip_suffix("/Cargo.toml") {
+        Some(folder) => match folder.strip_prefix("crates/") {
+            Some(name) => !name.contains('/'),
+            None => folder == "benches" || folder == "xtask",
+        },
+        None => false,
+    })
 }
 
 /// One dependency as a manifest states it.
@@ -105,11 +95,7 @@ pub(super) fn dependencies(manifest: &str) -> Vec<Dependency> {
         } else if let Some((table, name)) = entry.table.rsplit_once('.')
             && let Some(kind) = kind_of(table)
         {
-            (
-                kind,
-                name.to_owned(),
-                format!("{}={}", entry.key, entry.value),
-            )
+            (kind, name.to_owned(), format!("{}={}", entry.key, entry.value))
         } else {
             continue;
         };
@@ -118,12 +104,7 @@ pub(super) fn dependencies(manifest: &str) -> Vec<Dependency> {
             Some(last) if last.kind == kind && last.name == name => {
                 last.spec = format!("{},{spec}", last.spec);
             }
-            _ => found.push(Dependency {
-                kind,
-                name,
-                line: entry.line,
-                spec,
-            }),
+            _ => found.push(Dependency { kind, name, line: entry.line, spec }),
         }
     }
     for dependency in &mut found {
@@ -150,9 +131,8 @@ fn inherits_lints(manifest: &str) -> bool {
 }
 
 fn value_of(manifest: &str, table: &str, key: &str) -> Option<String> {
-    let entry = entries(manifest)
-        .into_iter()
-        .find(|entry| entry.table == table && entry.key == key);
+    let entry =
+        entries(manifest).into_iter().find(|entry| entry.table == table && entry.key == key);
     entry.map(|entry| entry.value)
 }
 
@@ -182,12 +162,7 @@ fn entries(manifest: &str) -> Vec<Entry> {
             table = name.trim_matches(['[', ']']).to_owned();
         } else if let Some((key, value)) = line.split_once('=') {
             let (key, value) = (key.to_owned(), value.to_owned());
-            entries.push(Entry {
-                table: table.clone(),
-                key,
-                value,
-                line: at + 1,
-            });
+            entries.push(Entry { table: table.clone(), key, value, line: at + 1 });
             open_brackets = depth;
         }
     }
@@ -229,10 +204,7 @@ mod tests {
 
     fn whats(manifest: &str) -> Vec<String> {
         let tree = Tree::from([("crates/bucket-x/Cargo.toml", manifest)]);
-        check(&tree)
-            .into_iter()
-            .map(|problem| problem.to_string())
-            .collect()
+        check(&tree).into_iter().map(|problem| problem.to_string()).collect()
     }
 
     const HEAD: &str = "[package]\nname = \"bucket-x\"\n[lints]\nworkspace = true\n";
@@ -282,19 +254,13 @@ mod tests {
         let problems =
             whats("[package]\nname = \"bucket-y\"\n[lints.rust]\nmissing_docs = \"warn\"");
         assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(
-            problems[0].contains("lints") && problems[1].contains("folder"),
-            "{problems:?}"
-        );
+        assert!(problems[0].contains("lints") && problems[1].contains("folder"), "{problems:?}");
     }
 
     #[test]
     fn a_dependency_of_xtask_is_reported() {
         let manifest = "[dependencies]\nserde = \"1\"\n[lints]\nworkspace = true";
         let problems = check(&Tree::from([("xtask/Cargo.toml", manifest)]));
-        assert_eq!(
-            problems,
-            [Problem::new("xtask/Cargo.toml", 2, "xtask stays on std")]
-        );
+        assert_eq!(problems, [Problem::new("xtask/Cargo.toml", 2, "xtask stays on std")]);
     }
 }

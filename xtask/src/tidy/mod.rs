@@ -33,16 +33,10 @@ pub(crate) fn run() -> Result {
 
 /// Every problem in the tree, sorted by place.
 fn check(tree: &Tree) -> Vec<Problem> {
-    let mut problems = [
-        layout::check,
-        manifest::check,
-        arrows::check,
-        links::check,
-        source::check,
-    ]
-    .into_iter()
-    .flat_map(|check| check(tree))
-    .collect::<Vec<_>>();
+    let mut problems = [layout::check, manifest::check, arrows::check, links::check, source::check]
+        .into_iter()
+        .flat_map(|check| check(tree))
+        .collect::<Vec<_>>();
     problems.sort();
     problems
 }
@@ -58,11 +52,7 @@ struct Problem {
 
 impl Problem {
     fn new(path: &str, line: usize, what: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            line,
-            what: what.into(),
-        }
+        Self { path: path.to_owned(), line, what: what.into() }
     }
 }
 
@@ -83,10 +73,8 @@ mod tests {
     fn this_workspace_is_tidy() {
         // Each line is a rule broken somewhere else than in xtask: `cargo xtask tidy` says the same.
         let problems = check(&Tree::read(&root()).unwrap());
-        let ours: Vec<_> = problems
-            .iter()
-            .filter(|problem| problem.path.starts_with("xtask/"))
-            .collect();
+        let ours: Vec<_> =
+            problems.iter().filter(|problem| problem.path.starts_with("xtask/")).collect();
         assert!(ours.is_empty(), "{ours:?}");
     }
 

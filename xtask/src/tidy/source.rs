@@ -27,11 +27,7 @@ fn check_head(path: &str, text: &str, problems: &mut Vec<Problem>) {
     };
     let is_page = path.ends_with("/lib.rs") && text.starts_with("#![doc = include_str!(");
     if wanted && !text.starts_with("//!") && !is_page {
-        problems.push(Problem::new(
-            path,
-            1,
-            "starts without `//!` to say what this module is",
-        ));
+        problems.push(Problem::new(path, 1, "starts without `//!` to say what this module is"));
     }
 }
 
@@ -107,10 +103,7 @@ fn check_sleep(path: &str, code: &str, problems: &mut Vec<Problem>) {
             .position(|line| line.starts_with("mod tests {"))
             .map_or(usize::MAX, |at| at + 1)
     };
-    for line in words(code, "thread::sleep")
-        .into_iter()
-        .filter(|line| *line >= first)
-    {
+    for line in words(code, "thread::sleep").into_iter().filter(|line| *line >= first) {
         let what = "a test does not sleep: wait for the condition, or move a ManualClock";
         problems.push(Problem::new(path, line, what));
     }
@@ -156,9 +149,7 @@ fn code_only(text: &str) -> String {
 fn end_of_non_code(bytes: &[u8], at: usize) -> Option<usize> {
     let rest = &bytes[at..];
     let from = |offset: usize, needle: &[u8]| {
-        let found = rest[offset..]
-            .windows(needle.len())
-            .position(|window| window == needle);
+        let found = rest[offset..].windows(needle.len()).position(|window| window == needle);
         found.map_or(bytes.len(), |found| at + offset + found)
     };
     match rest {
@@ -227,10 +218,7 @@ const LEFTOVERS: &[(&str, &str)] = &[
     ("todo!", "`todo!` is left over"),
     ("unimplemented!", "`unimplemented!` is left over"),
     ("dbg!", "`dbg!` is left over"),
-    (
-        "#[ignore",
-        "a test that is ignored proves nothing: fix it or remove it",
-    ),
+    ("#[ignore", "a test that is ignored proves nothing: fix it or remove it"),
 ];
 
 #[cfg(test)]
@@ -239,19 +227,12 @@ mod tests {
 
     fn problems(path: &str, text: &str) -> Vec<String> {
         let tree = Tree::from([(path, text)]);
-        check(&tree)
-            .into_iter()
-            .map(|problem| problem.to_string())
-            .collect()
+        check(&tree).into_iter().map(|problem| problem.to_string()).collect()
     }
 
     #[test]
     fn a_file_without_a_head_is_reported() {
-        for path in [
-            "crates/bucket-x/src/a.rs",
-            "crates/bucket-x/tests/it/a.rs",
-            "benches/a.rs",
-        ] {
+        for path in ["crates/bucket-x/src/a.rs", "crates/bucket-x/tests/it/a.rs", "benches/a.rs"] {
             assert_eq!(problems(path, "fn f() {}\n").len(), 1, "{path}");
             assert!(problems(path, "//! What this is.\n").is_empty(), "{path}");
         }
@@ -285,11 +266,7 @@ mod tests {
             "/// Does it.\n///\n/// # Safety\n///\n/// Once.\n#[inline]\nunsafe fn f() {}",
             "#![forbid(unsafe_code)]\nlet a = \"unsafe\"; // unsafe",
         ] {
-            assert_eq!(
-                problems(path, &format!("{head}{good}\n")),
-                [""; 0],
-                "{good}"
-            );
+            assert_eq!(problems(path, &format!("{head}{good}\n")), [""; 0], "{good}");
         }
         let unexplained = "//! Maps files.\n\n// SAFETY: fine.\nunsafe impl Send for A {}\n";
         assert!(problems(path, unexplained)[0].contains("does not say why"));
@@ -298,44 +275,19 @@ mod tests {
     #[test]
     fn leftovers_are_reported_and_prose_about_them_is_not() {
         let path = "crates/bucket-x/src/a.rs";
-        for bad in [
-            "todo!()",
-            "unimplemented!(\"x\")",
-            "dbg!(1)",
-            "#[ignore = \"slow\"]",
-        ] {
-            assert_eq!(
-                problems(path, &format!("//! A.\n{bad}\n")).len(),
-                1,
-                "{bad}"
-            );
+        for bad in ["todo!()", "unimplemented!(\"x\")", "dbg!(1)", "#[ignore = \"slow\"]"] {
+            assert_eq!(problems(path, &format!("//! A.\n{bad}\n")).len(), 1, "{bad}");
         }
-        for good in [
-            "// todo!()",
-            "let a = \"dbg!(1)\";",
-            "my_todo!()",
-            "/* #[ignore] */",
-        ] {
-            assert_eq!(
-                problems(path, &format!("//! A.\n{good}\n")),
-                [""; 0],
-                "{good}"
-            );
+        for good in ["// todo!()", "let a = \"dbg!(1)\";", "my_todo!()", "/* #[ignore] */"] {
+            assert_eq!(problems(path, &format!("//! A.\n{good}\n")), [""; 0], "{good}");
         }
     }
 
     #[test]
     fn a_sleeping_test_is_reported_and_sleeping_code_is_not() {
         let sleep = "std::thread::sleep(time);\n";
-        for path in [
-            "crates/bucket-x/tests/it/a.rs",
-            "crates/bucket-x/src/tests/a.rs",
-        ] {
-            assert_eq!(
-                problems(path, &format!("//! A.\n{sleep}")).len(),
-                1,
-                "{path}"
-            );
+        for path in ["crates/bucket-x/tests/it/a.rs", "crates/bucket-x/src/tests/a.rs"] {
+            assert_eq!(problems(path, &format!("//! A.\n{sleep}")).len(), 1, "{path}");
         }
         let path = "crates/bucket-x/src/a.rs";
         assert_eq!(problems(path, &format!("//! A.\n{sleep}")), [""; 0]);
@@ -349,10 +301,7 @@ mod tests {
         for (text, code) in [
             ("a // b\nc", "a     \nc"),
             ("a /* b /* c */\n d */ e", "a             \n      e"),
-            (
-                r#"f("\"x", 'a', '\'', 'é') + g"#,
-                r#"f(     ,    ,     ,     ) + g"#,
-            ),
+            (r#"f("\"x", 'a', '\'', 'é') + g"#, r#"f(     ,    ,     ,     ) + g"#),
             (r###"a r#"x"y"# b"###, "a          b"),
             ("fn f<'a>(r#type: &'a str)", "fn f<'a>(r#type: &'a str)"),
             ("b\"x\" br\"y\" c", "b    b     c"),

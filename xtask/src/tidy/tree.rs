@@ -23,9 +23,7 @@ impl Tree {
 
     /// Every file: its path and its text, which is empty for what is neither code nor prose.
     pub(super) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.files
-            .iter()
-            .map(|(path, text)| (path.as_str(), text.as_str()))
+        self.files.iter().map(|(path, text)| (path.as_str(), text.as_str()))
     }
 
     /// The text of one file.
@@ -66,13 +64,8 @@ impl Tree {
             } else {
                 let is_text =
                     READ.iter().any(|suffix| name.ends_with(suffix)) || name.starts_with("LICENSE");
-                let text = if is_text {
-                    fs::read(entry.path())?
-                } else {
-                    Vec::new()
-                };
-                self.files
-                    .insert(path, String::from_utf8_lossy(&text).into_owned());
+                let text = if is_text { fs::read(entry.path())? } else { Vec::new() };
+                self.files.insert(path, String::from_utf8_lossy(&text).into_owned());
             }
         }
         Ok(())

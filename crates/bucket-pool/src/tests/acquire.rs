@@ -20,10 +20,7 @@ fn a_returned_connection_is_used_again_and_the_last_one_first() {
     let again = pool.acquire().unwrap();
     assert_eq!((again.id, Pooled::uses(&again)), (id, 2));
     let stats = pool.stats();
-    assert_eq!(
-        (stats.hits, stats.misses, stats.created, stats.peak_in_use),
-        (1, 2, 2, 2)
-    );
+    assert_eq!((stats.hits, stats.misses, stats.created, stats.peak_in_use), (1, 2, 2, 2));
     assert_eq!(server.0.checks.load(Ordering::SeqCst), 0, "both are proven");
 }
 
@@ -89,10 +86,7 @@ fn a_returned_connection_goes_to_the_waiter_and_not_to_who_comes_later() {
         });
         wait_until(&pool, |state| state.waiters == 1);
         drop(held);
-        assert!(
-            pool.try_acquire().is_none(),
-            "granted before the waiter even woke"
-        );
+        assert!(pool.try_acquire().is_none(), "granted before the waiter even woke");
         assert_eq!((pool.state().in_use, pool.state().waiters), (1, 0));
         release.send(()).unwrap();
         waiter.join().unwrap();
@@ -107,22 +101,9 @@ fn a_timed_out_caller_learns_what_the_pool_was_busy_with() {
     let _held = (pool.acquire().unwrap(), pool.acquire().unwrap());
     let error = pool.acquire().unwrap_err();
     assert_eq!(error.class(), Class::Ignore);
-    assert!(
-        error
-            .to_string()
-            .contains("of 2 connections 2 in use, 0 connecting"),
-        "{error}"
-    );
-    let AcquireError::Timeout {
-        state, last_error, ..
-    } = error
-    else {
-        panic!("{error}")
-    };
-    assert_eq!(
-        (state.max, state.size, state.in_use, state.waiters),
-        (2, 2, 2, 0)
-    );
+    assert!(error.to_string().contains("of 2 connections 2 in use, 0 connecting"), "{error}");
+    let AcquireError::Timeout { state, last_error, .. } = error else { panic!("{error}") };
+    assert_eq!((state.max, state.size, state.in_use, state.waiters), (2, 2, 2, 0));
     assert_eq!(last_error, None);
     assert_eq!(pool.stats().timeouts, 1);
     assert_eq!(pool.state().waiters, 0);
@@ -131,20 +112,13 @@ fn a_timed_out_caller_learns_what_the_pool_was_busy_with() {
 #[test]
 fn without_time_only_an_idle_proven_connection_is_handed_out() {
     let (server, clock, builder) = scene();
-    let pool = builder
-        .min_idle(1)
-        .acquire_timeout(Duration::ZERO)
-        .build()
-        .unwrap();
+    let pool = builder.min_idle(1).acquire_timeout(Duration::ZERO).build().unwrap();
     assert!(matches!(pool.acquire(), Err(AcquireError::Timeout { .. })));
     assert_eq!(server.0.connects.load(Ordering::SeqCst), 0);
     assert_eq!(pool.fill().unwrap(), 1);
     drop(pool.acquire().unwrap());
     clock.advance(SECOND);
-    assert!(
-        matches!(pool.acquire(), Err(AcquireError::Timeout { .. })),
-        "it needs a check"
-    );
+    assert!(matches!(pool.acquire(), Err(AcquireError::Timeout { .. })), "it needs a check");
     assert_eq!(pool.state().idle, 1);
     assert_eq!(server.0.checks.load(Ordering::SeqCst), 0);
 }
@@ -156,10 +130,7 @@ fn the_deadline_of_the_caller_holds_when_it_is_earlier() {
     let _held = pool.acquire().unwrap();
     let soon = clock.now().after(Duration::from_millis(1));
     let ctx = Ctx::new(OpKind::Write).with_deadline(soon);
-    assert!(matches!(
-        pool.acquire_with(&ctx),
-        Err(AcquireError::Timeout { .. })
-    ));
+    assert!(matches!(pool.acquire_with(&ctx), Err(AcquireError::Timeout { .. })));
 }
 
 #[test]
@@ -175,10 +146,7 @@ fn a_waiter_granted_a_slot_too_late_passes_it_on() {
         wait_until(&pool, |state| state.waiters == 2);
         Pooled::poison(&mut held);
         drop(held);
-        assert!(matches!(
-            late.join().unwrap(),
-            Err(AcquireError::Timeout { .. })
-        ));
+        assert!(matches!(late.join().unwrap(), Err(AcquireError::Timeout { .. })));
         assert_eq!(next.join().unwrap().unwrap(), 2);
     });
 }
@@ -202,20 +170,10 @@ fn a_cancelled_waiter_passes_on_what_it_was_given() {
                 Pooled::poison(&mut held);
             }
             drop(held);
-            assert!(matches!(
-                cancelled.join().unwrap(),
-                Err(AcquireError::Cancelled)
-            ));
-            assert_eq!(
-                next.join().unwrap().unwrap(),
-                id,
-                "the connection itself, or its slot"
-            );
+            assert!(matches!(cancelled.join().unwrap(), Err(AcquireError::Cancelled)));
+            assert_eq!(next.join().unwrap().unwrap(), id, "the connection itself, or its slot");
         });
-        assert!(matches!(
-            pool.acquire_with(&ctx),
-            Err(AcquireError::Cancelled)
-        ));
+        assert!(matches!(pool.acquire_with(&ctx), Err(AcquireError::Cancelled)));
         assert_at_rest(&pool, &server);
     }
 }
@@ -223,12 +181,7 @@ fn a_cancelled_waiter_passes_on_what_it_was_given() {
 #[test]
 fn a_full_queue_turns_callers_away_at_once() {
     let (_server, _clock, builder) = scene();
-    let pool = builder
-        .max_size(1)
-        .max_waiters(1)
-        .acquire_timeout(LONG)
-        .build()
-        .unwrap();
+    let pool = builder.max_size(1).max_waiters(1).acquire_timeout(LONG).build().unwrap();
     let held = pool.acquire().unwrap();
     thread::scope(|scope| {
         let waiter = scope.spawn(|| pool.acquire().is_ok());

@@ -16,12 +16,7 @@ fn a_failed_connect_frees_the_slot_and_tells_its_caller() {
     let error = pool.acquire().unwrap_err();
     assert_eq!(error.class(), Class::Unavailable { after: None });
     assert_eq!(error.source().unwrap().to_string(), "server: connect");
-    assert!(matches!(
-        error,
-        AcquireError::Connect {
-            source: Refused("connect")
-        }
-    ));
+    assert!(matches!(error, AcquireError::Connect { source: Refused("connect") }));
     assert_eq!(pool.state().size, 0);
     assert!(pool.acquire().is_ok());
     assert_eq!(pool.stats().connect_failures, 1);
@@ -33,17 +28,13 @@ fn a_failed_connect_lets_the_next_waiter_connect() {
     let pool = builder.max_size(1).acquire_timeout(LONG).build().unwrap();
     let watched = pool.clone();
     server.fail_connects(1);
-    *server.0.on_connect.lock() = Some(Box::new(move || {
-        wait_until(&watched, |state| state.waiters == 1)
-    }));
+    *server.0.on_connect.lock() =
+        Some(Box::new(move || wait_until(&watched, |state| state.waiters == 1)));
     thread::scope(|scope| {
         let first = scope.spawn(|| pool.acquire().map(|wire| wire.id));
         wait_until(&pool, |state| state.connecting == 1);
         let second = scope.spawn(|| pool.acquire().map(|wire| wire.id));
-        assert!(matches!(
-            first.join().unwrap(),
-            Err(AcquireError::Connect { .. })
-        ));
+        assert!(matches!(first.join().unwrap(), Err(AcquireError::Connect { .. })));
         assert_eq!(second.join().unwrap().unwrap(), 2);
     });
     assert_at_rest(&pool, &server);
@@ -90,10 +81,7 @@ fn nothing_is_connected_for_a_pool_that_was_closed_during_a_check() {
     let closer = pool.clone();
     *server.0.on_check.lock() = Some(Box::new(move || closer.close()));
     assert!(matches!(pool.acquire(), Err(AcquireError::Closed)));
-    assert_eq!(
-        (server.0.connects.load(Ordering::SeqCst), server.open()),
-        (1, 0)
-    );
+    assert_eq!((server.0.connects.load(Ordering::SeqCst), server.open()), (1, 0));
 }
 
 #[test]
@@ -107,24 +95,14 @@ fn a_time_out_after_a_failed_check_carries_its_error() {
     *server.0.on_check.lock() = Some(Box::new(move || slow.advance(SECOND)));
     let error = pool.acquire().unwrap_err();
     assert_eq!(error.source().unwrap().to_string(), "server: check");
-    let AcquireError::Timeout {
-        waited,
-        state,
-        last_error,
-    } = error
-    else {
-        panic!("{error}")
-    };
+    let AcquireError::Timeout { waited, state, last_error } = error else { panic!("{error}") };
     assert_eq!((waited, state.size), (SECOND, 0));
     assert_eq!(last_error.as_deref(), Some(&Refused("check")));
 
     let _wire = pool.acquire().unwrap();
     let ctx = Ctx::new(OpKind::Read).with_deadline(clock.now());
     let error = pool.acquire_with(&ctx).unwrap_err();
-    assert!(
-        error.source().is_none(),
-        "a connect has proved the server alive"
-    );
+    assert!(error.source().is_none(), "a connect has proved the server alive");
 }
 
 #[test]
@@ -137,13 +115,7 @@ fn a_broken_or_poisoned_connection_is_closed_on_return() {
     assert_eq!(wire.id, 2);
     Pooled::poison(&mut wire);
     drop(wire);
-    assert_eq!(
-        (
-            pool.stats().recycled_broken,
-            server.0.closes.load(Ordering::SeqCst)
-        ),
-        (2, 2)
-    );
+    assert_eq!((pool.stats().recycled_broken, server.0.closes.load(Ordering::SeqCst)), (2, 2));
     assert_eq!((pool.state().size, server.open()), (0, 0));
 }
 
@@ -152,10 +124,7 @@ fn the_connection_of_a_panicking_holder_is_closed() {
     let (server, _clock, builder) = scene();
     let pool = builder.max_size(1).build().unwrap();
     for also_in_close in [false, true] {
-        server
-            .0
-            .panic_in_close
-            .store(also_in_close, Ordering::SeqCst);
+        server.0.panic_in_close.store(also_in_close, Ordering::SeqCst);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let _wire = pool.acquire().unwrap();
             std::panic::resume_unwind(Box::new("holder"));
@@ -215,12 +184,7 @@ fn a_panic_in_the_manager_leaks_no_slot() {
 #[test]
 fn a_panic_in_one_close_frees_every_slot_of_the_expired() {
     let (server, clock, builder) = scene();
-    let pool = builder
-        .max_size(3)
-        .min_idle(3)
-        .max_lifetime(SECOND)
-        .build()
-        .unwrap();
+    let pool = builder.max_size(3).min_idle(3).max_lifetime(SECOND).build().unwrap();
     assert_eq!(pool.fill().unwrap(), 3);
     clock.advance(SECOND);
     server.0.panic_in_close.store(true, Ordering::SeqCst);

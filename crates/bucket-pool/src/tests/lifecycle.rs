@@ -9,19 +9,12 @@ use crate::{AcquireError, ConfigError, Pooled};
 fn an_idle_connection_expires_but_the_floor_stays() {
     let (server, clock, builder) = scene();
     let pool = builder.min_idle(1).idle_timeout(SECOND).build().unwrap();
-    let held = [
-        pool.acquire().unwrap(),
-        pool.acquire().unwrap(),
-        pool.acquire().unwrap(),
-    ];
+    let held = [pool.acquire().unwrap(), pool.acquire().unwrap(), pool.acquire().unwrap()];
     drop(held);
     assert_eq!(pool.tick(), 0);
     clock.advance(SECOND);
     assert_eq!(pool.tick(), 2);
-    assert_eq!(
-        (pool.state().idle, server.open(), pool.stats().recycled_idle),
-        (1, 1, 2)
-    );
+    assert_eq!((pool.state().idle, server.open(), pool.stats().recycled_idle), (1, 1, 2));
     assert_eq!(pool.acquire().unwrap().id, 3, "the one used last was kept");
 }
 
@@ -32,10 +25,7 @@ fn an_expired_connection_is_not_handed_out() {
     drop((pool.acquire().unwrap(), pool.acquire().unwrap()));
     clock.advance(SECOND);
     let wire = pool.acquire().unwrap();
-    assert_eq!(
-        (wire.id, pool.stats().recycled_idle, server.open()),
-        (3, 2, 1)
-    );
+    assert_eq!((wire.id, pool.stats().recycled_idle, server.open()), (3, 2, 1));
     drop(wire);
     assert_at_rest(&pool, &server);
 }
@@ -43,11 +33,7 @@ fn an_expired_connection_is_not_handed_out() {
 #[test]
 fn after_an_expired_connection_an_idle_good_one_is_taken() {
     let (server, clock, builder) = scene();
-    let pool = builder
-        .max_lifetime(SECOND * 10)
-        .idle_timeout(LONG)
-        .build()
-        .unwrap();
+    let pool = builder.max_lifetime(SECOND * 10).idle_timeout(LONG).build().unwrap();
     let old = pool.acquire().unwrap();
     clock.advance(SECOND * 5);
     let young = pool.acquire().unwrap();
@@ -75,19 +61,13 @@ fn a_connection_too_old_is_closed_idle_or_on_return() {
 #[test]
 fn lifetimes_are_shortened_at_random_and_never_prolonged() {
     let (_server, clock, builder) = scene();
-    let pool = builder
-        .max_lifetime(SECOND * 100)
-        .lifetime_jitter(0.5)
-        .idle_timeout(LONG);
+    let pool = builder.max_lifetime(SECOND * 100).lifetime_jitter(0.5).idle_timeout(LONG);
     let pool = pool.min_idle(10).build().unwrap();
     assert_eq!(pool.fill().unwrap(), 10);
     let at = |seconds| clock.now().after(SECOND * seconds);
     assert_eq!(pool.expire(at(50)), 0);
     let n_early = pool.expire(at(75));
-    assert!(
-        (1..10).contains(&n_early),
-        "{n_early} of 10 in the first half of the spread"
-    );
+    assert!((1..10).contains(&n_early), "{n_early} of 10 in the first half of the spread");
     assert_eq!(pool.expire(at(100)), 10 - n_early);
 }
 
@@ -112,11 +92,7 @@ fn a_detached_connection_frees_its_slot() {
         assert_eq!(waiter.join().unwrap().unwrap(), 2);
         assert_eq!((detached.id, server.open(), pool.state().size), (1, 2, 1));
     });
-    assert_eq!(
-        server.0.closes.load(Ordering::SeqCst),
-        0,
-        "it is not the pool's to close"
-    );
+    assert_eq!(server.0.closes.load(Ordering::SeqCst), 0, "it is not the pool's to close");
 }
 
 #[test]
@@ -140,9 +116,7 @@ fn closing_wakes_every_waiter_and_closes_what_comes_back() {
     let pool = builder.max_size(2).acquire_timeout(LONG).build().unwrap();
     let held = [pool.acquire().unwrap(), pool.acquire().unwrap()];
     thread::scope(|scope| {
-        let waiters: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| pool.acquire().map(drop)))
-            .collect();
+        let waiters: Vec<_> = (0..4).map(|_| scope.spawn(|| pool.acquire().map(drop))).collect();
         wait_until(&pool, |state| state.waiters == 4);
         pool.close();
         for waiter in waiters {
@@ -208,35 +182,15 @@ fn the_longest_times_overflow_nothing() {
 fn a_configuration_that_contradicts_itself_is_refused() {
     let refused =
         |set: fn(PoolBuilder<Server>) -> PoolBuilder<Server>| set(scene().2).build().unwrap_err();
-    assert_eq!(
-        refused(|b| b.max_size(0)),
-        ConfigError::Zero { field: "max_size" }
-    );
-    assert_eq!(
-        refused(|b| b.max_uses(0)),
-        ConfigError::Zero { field: "max_uses" }
-    );
+    assert_eq!(refused(|b| b.max_size(0)), ConfigError::Zero { field: "max_size" });
+    assert_eq!(refused(|b| b.max_uses(0)), ConfigError::Zero { field: "max_uses" });
     let zero = refused(|b| b.idle_timeout(Duration::ZERO));
     assert_eq!(zero.to_string(), "idle_timeout must not be zero");
     let zero = refused(|b| b.max_lifetime(Duration::ZERO));
-    assert_eq!(
-        zero,
-        ConfigError::Zero {
-            field: "max_lifetime"
-        }
-    );
+    assert_eq!(zero, ConfigError::Zero { field: "max_lifetime" });
     let above = refused(|b| b.min_idle(3).max_size(2));
-    assert_eq!(
-        above,
-        ConfigError::MinIdleAboveMaxSize {
-            min_idle: 3,
-            max_size: 2
-        }
-    );
-    for jitter in [
-        refused(|b| b.lifetime_jitter(1.0)),
-        refused(|b| b.lifetime_jitter(-0.1)),
-    ] {
+    assert_eq!(above, ConfigError::MinIdleAboveMaxSize { min_idle: 3, max_size: 2 });
+    for jitter in [refused(|b| b.lifetime_jitter(1.0)), refused(|b| b.lifetime_jitter(-0.1))] {
         assert!(matches!(jitter, ConfigError::JitterOutOfRange { .. }));
     }
     let nan = refused(|b| b.lifetime_jitter(f64::NAN));

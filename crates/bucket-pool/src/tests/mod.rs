@@ -84,9 +84,7 @@ impl Server {
 
 /// Takes one from a count of things to come; false when none is left.
 fn take_one(count: &AtomicUsize) -> bool {
-    count
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
-        .is_ok()
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
 }
 
 impl BlockingManager for Server {
@@ -98,28 +96,17 @@ impl BlockingManager for Server {
         self.0.peak.fetch_max(open, Ordering::SeqCst);
         let id = self.0.connects.fetch_add(1, Ordering::SeqCst) + 1;
         // From here on the drop of the wire undoes the count, also when this panics.
-        let wire = Wire {
-            id,
-            server: self.clone(),
-        };
+        let wire = Wire { id, server: self.clone() };
         Self::run(&self.0.on_connect);
         Self::panic_if(&self.0.panic_in_connect);
-        if take_one(&self.0.fail_connects) {
-            Err(Refused("connect"))
-        } else {
-            Ok(wire)
-        }
+        if take_one(&self.0.fail_connects) { Err(Refused("connect")) } else { Ok(wire) }
     }
 
     fn check(&self, _ctx: &Ctx, _wire: &mut Wire) -> Result<(), Refused> {
         self.0.checks.fetch_add(1, Ordering::SeqCst);
         Self::run(&self.0.on_check);
         Self::panic_if(&self.0.panic_in_check);
-        if take_one(&self.0.fail_checks) {
-            Err(Refused("check"))
-        } else {
-            Ok(())
-        }
+        if take_one(&self.0.fail_checks) { Err(Refused("check")) } else { Ok(()) }
     }
 
     fn is_broken(&self, _wire: &mut Wire) -> bool {
@@ -144,10 +131,8 @@ impl Drop for Wire {
 pub(super) fn scene() -> (Server, ManualClock, PoolBuilder<Server>) {
     let server = Server::default();
     let clock = ManualClock::new();
-    let builder = Pool::builder(server.clone())
-        .clock(Arc::new(clock.clone()))
-        .lifetime_jitter(0.0)
-        .seed(1);
+    let builder =
+        Pool::builder(server.clone()).clock(Arc::new(clock.clone())).lifetime_jitter(0.0).seed(1);
     (server, clock, builder)
 }
 
@@ -160,25 +145,15 @@ pub(super) fn wait_until(pool: &Pool<Server>, wanted: impl Fn(&PoolState) -> boo
         }
         thread::yield_now();
     }
-    panic!(
-        "the pool never came into the wanted state: {}",
-        pool.state()
-    );
+    panic!("the pool never came into the wanted state: {}", pool.state());
 }
 
 /// Checks what holds for every pool that nobody uses.
 pub(super) fn assert_at_rest(pool: &Pool<Server>, server: &Server) {
     let state = pool.state();
-    assert_eq!(
-        (state.in_use, state.connecting, state.closing, state.waiters),
-        (0, 0, 0, 0)
-    );
+    assert_eq!((state.in_use, state.connecting, state.closing, state.waiters), (0, 0, 0, 0));
     assert_eq!(state.size, state.idle);
-    assert_eq!(
-        server.open(),
-        state.idle,
-        "the server has the connections that are idle"
-    );
+    assert_eq!(server.open(), state.idle, "the server has the connections that are idle");
     assert!(server.0.peak.load(Ordering::SeqCst) <= state.max);
 }
 

@@ -48,10 +48,7 @@ fn run(seed: u64) {
                 scope.spawn(move || misuse(pool, server, clock, dice))
             })
             .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect()
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     let total = |kind: usize| outcomes.iter().map(|counts| counts[kind]).sum::<u64>();
     let [ok, connect, timeout] = [total(OK), total(CONNECT), total(TIMEOUT)];
@@ -63,11 +60,7 @@ fn run(seed: u64) {
     assert!(stats.connect_failures >= connect, "seed {seed}");
 
     // Every slot still works.
-    for faults in [
-        &server.0.fail_connects,
-        &server.0.fail_checks,
-        &server.0.break_returns,
-    ] {
+    for faults in [&server.0.fail_connects, &server.0.fail_checks, &server.0.break_returns] {
         faults.store(0, Ordering::SeqCst);
     }
     let all: Vec<_> = (0..3).map(|_| pool.acquire().unwrap()).collect();
@@ -117,10 +110,7 @@ fn misuse(pool: &Pool<Server>, server: &Server, clock: &ManualClock, mut dice: D
         };
         let state = pool.state();
         assert!(state.size <= state.max);
-        assert_eq!(
-            state.size,
-            state.idle + state.in_use + state.connecting + state.closing
-        );
+        assert_eq!(state.size, state.idle + state.in_use + state.connecting + state.closing);
         let mut wire = match acquired {
             Ok(wire) => wire,
             Err(kind) => {

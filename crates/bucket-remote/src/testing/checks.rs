@@ -21,9 +21,8 @@ impl Suite<'_> {
     }
 
     pub(super) fn large_and_empty_bodies(&self) -> Outcome {
-        let large: Vec<u8> = (0..=1 << 20_u32)
-            .map(|n: u32| (n.wrapping_mul(31) >> 3) as u8)
-            .collect();
+        let large: Vec<u8> =
+            (0..=1 << 20_u32).map(|n: u32| (n.wrapping_mul(31) >> 3) as u8).collect();
         for (name, content) in [("empty", Vec::new()), ("large", large)] {
             let key = self.key(name)?;
             let version = self.put(&key, content.clone())?;
@@ -55,15 +54,8 @@ impl Suite<'_> {
             let options = GetOptions::new().range(range.clone());
             let object = self.remote.get(&READ, &key, &options)?;
             let content = object.body.to_bytes()?;
-            ensure!(
-                content == expected,
-                "bytes {range:?} are {content:?}, not {expected:?}"
-            );
-            ensure!(
-                object.meta.len == 10,
-                "the length with a range is {}",
-                object.meta.len
-            );
+            ensure!(content == expected, "bytes {range:?} are {content:?}, not {expected:?}");
+            ensure!(object.meta.len == 10, "the length with a range is {}", object.meta.len);
         }
         Ok(())
     }
@@ -76,10 +68,7 @@ impl Suite<'_> {
             ensure!(seen.insert(version.clone()), "version {version} came twice");
             self.delete(&key, Precondition::None)?;
             let version = self.put(&key, content)?;
-            ensure!(
-                seen.insert(version.clone()),
-                "version {version} came back after a delete"
-            );
+            ensure!(seen.insert(version.clone()), "version {version} came back after a delete");
         }
         Ok(())
     }
@@ -127,9 +116,7 @@ impl Suite<'_> {
                         "check_key({name:?}) says {:?}",
                         error.kind
                     );
-                    let put = self
-                        .remote
-                        .put(&WRITE, &key, &"".into(), &PutOptions::new());
+                    let put = self.remote.put(&WRITE, &key, &"".into(), &PutOptions::new());
                     refused(put, Kind::Invalid)?;
                 }
             }
@@ -137,20 +124,12 @@ impl Suite<'_> {
         ensure!(!held.is_empty(), "not a single key is accepted");
         for (version, key) in &held {
             let name = &key.as_str()[self.prefix.len()..];
-            self.holds(key, name.as_bytes(), version)
-                .map_err(|why| format!("{name:?}: {why}"))?;
+            self.holds(key, name.as_bytes(), version).map_err(|why| format!("{name:?}: {why}"))?;
         }
         let mut expected: Vec<_> = held.into_iter().map(|(_, key)| key).collect();
         expected.sort();
-        let listed: Vec<_> = self
-            .listed("", 1_000)?
-            .into_iter()
-            .map(|meta| meta.key)
-            .collect();
-        ensure!(
-            listed == expected,
-            "listed are {listed:?}, not {expected:?}"
-        );
+        let listed: Vec<_> = self.listed("", 1_000)?.into_iter().map(|meta| meta.key).collect();
+        ensure!(listed == expected, "listed are {listed:?}, not {expected:?}");
         Ok(())
     }
 
@@ -160,61 +139,36 @@ impl Suite<'_> {
         for name in names.iter().rev() {
             versions.insert(0, self.put(&self.key(name)?, *name)?);
         }
-        for prefix in [
-            "", "a", "a/", "a/b", "a/c/", "a/c/d", "a/c/d/", "b", "c", "-",
-        ] {
-            let expected: Vec<_> = names
-                .iter()
-                .filter(|name| name.starts_with(prefix))
-                .collect();
+        for prefix in ["", "a", "a/", "a/b", "a/c/", "a/c/d", "a/c/d/", "b", "c", "-"] {
+            let expected: Vec<_> = names.iter().filter(|name| name.starts_with(prefix)).collect();
             let metas = self.listed(prefix, 1_000)?;
-            let listed: Vec<_> = metas
-                .iter()
-                .map(|meta| &meta.key.as_str()[self.prefix.len()..])
-                .collect();
+            let listed: Vec<_> =
+                metas.iter().map(|meta| &meta.key.as_str()[self.prefix.len()..]).collect();
             let same = listed.iter().eq(expected.iter().copied());
             ensure!(same, "prefix {prefix:?} lists {listed:?}, not {expected:?}");
         }
         for (meta, version) in self.listed("", 1_000)?.iter().zip(&versions) {
             let len = meta.key.as_str().len() - self.prefix.len();
-            ensure!(
-                meta.version == *version,
-                "{} is listed with another version",
-                meta.key
-            );
-            ensure!(
-                meta.len == len as u64,
-                "{} is listed with length {}",
-                meta.key,
-                meta.len
-            );
+            ensure!(meta.version == *version, "{} is listed with another version", meta.key);
+            ensure!(meta.len == len as u64, "{} is listed with length {}", meta.key, meta.len);
         }
         Ok(())
     }
 
     pub(super) fn list_pages(&self) -> Outcome {
         let names = ["a", "b-c", "b/c", "b/d", "b0", "c/d/e", "d"];
-        let keys = names
-            .iter()
-            .map(|name| self.key(name))
-            .collect::<Result<Vec<_>, _>>()?;
+        let keys = names.iter().map(|name| self.key(name)).collect::<Result<Vec<_>, _>>()?;
         for key in &keys {
             self.put(key, "")?;
         }
         for limit in 1..=names.len() + 1 {
-            let paged: Vec<_> = self
-                .listed("", limit)?
-                .into_iter()
-                .map(|meta| meta.key)
-                .collect();
+            let paged: Vec<_> = self.listed("", limit)?.into_iter().map(|meta| meta.key).collect();
             ensure!(paged == keys, "in pages of {limit}, listed are {paged:?}");
         }
         // A page may also start after a key that does not exist, or before the prefix.
         for (after, prefix, expected) in [("b.", "", &keys[2..]), ("a", "b/", &keys[2..4])] {
             let request = ListRequest::new(format!("{}{prefix}", self.prefix));
-            let page = self
-                .remote
-                .list(&LIST, &request.after(Some(self.key(after)?)))?;
+            let page = self.remote.list(&LIST, &request.after(Some(self.key(after)?)))?;
             let listed: Vec<_> = page.entries.into_iter().map(|meta| meta.key).collect();
             ensure!(listed == expected, "after {after:?}, listed are {listed:?}");
         }
@@ -227,10 +181,7 @@ impl Suite<'_> {
         }
         let key = self.key("a")?;
         let version = self.put_if(&key, "first", Precondition::IfAbsent)?;
-        refused(
-            self.put_if(&key, "second", Precondition::IfAbsent),
-            Kind::ConditionFalse,
-        )?;
+        refused(self.put_if(&key, "second", Precondition::IfAbsent), Kind::ConditionFalse)?;
         self.holds(&key, b"first", &version)?;
         self.delete(&key, Precondition::None)?;
         self.put_if(&key, "third", Precondition::IfAbsent)?;
@@ -245,10 +196,7 @@ impl Suite<'_> {
         let first = self.put(&key, "first")?;
         let if_first = Precondition::IfMatch(first.clone());
         let second = self.put_if(&key, "second", if_first.clone())?;
-        refused(
-            self.put_if(&key, "third", if_first.clone()),
-            Kind::ConditionFalse,
-        )?;
+        refused(self.put_if(&key, "third", if_first.clone()), Kind::ConditionFalse)?;
         let foreign = Precondition::IfMatch(self.put(&self.key("other")?, "second")?);
         refused(self.put_if(&key, "third", foreign), Kind::ConditionFalse)?;
         self.holds(&key, b"second", &second)?;
@@ -296,10 +244,7 @@ impl Suite<'_> {
         let key = self.key("a")?;
         let first = self.put(&key, "first")?;
         let second = self.put(&key, "second")?;
-        refused(
-            self.delete(&key, Precondition::IfMatch(first)),
-            Kind::ConditionFalse,
-        )?;
+        refused(self.delete(&key, Precondition::IfMatch(first)), Kind::ConditionFalse)?;
         self.holds(&key, b"second", &second)?;
         self.delete(&key, Precondition::IfMatch(second))?;
         self.absent(&key)
@@ -312,39 +257,23 @@ impl Suite<'_> {
         let key = self.key("a")?;
         for bits in [1, u128::MAX] {
             let ctx = Ctx::new(OpKind::Write).with_op_id(OpId::new(bits));
-            self.remote.put(
-                &ctx,
-                &key,
-                &"abc".into(),
-                &PutOptions::new().digest(SHA256_OF_ABC),
-            )?;
+            self.remote.put(&ctx, &key, &"abc".into(), &PutOptions::new().digest(SHA256_OF_ABC))?;
             let head = self.remote.head(&READ, &key)?;
             let get = self.remote.get(&READ, &key, &GetOptions::new())?.meta;
             for meta in [head, get] {
                 ensure!(meta.op_id == ctx.op_id, "the operation is {:?}", meta.op_id);
-                ensure!(
-                    meta.digest == Some(SHA256_OF_ABC),
-                    "the digest is {:?}",
-                    meta.digest
-                );
+                ensure!(meta.digest == Some(SHA256_OF_ABC), "the digest is {:?}", meta.digest);
             }
         }
         self.put(&key, "abc")?;
         let meta = self.remote.head(&READ, &key)?;
-        ensure!(
-            meta.op_id.is_none(),
-            "a write without identity inherits {:?}",
-            meta.op_id
-        );
+        ensure!(meta.op_id.is_none(), "a write without identity inherits {:?}", meta.op_id);
         Ok(())
     }
 
     pub(super) fn expired_deadline(&self) -> Outcome {
         // The origin of the time line has passed on every clock.
-        self.leaves_no_trace(
-            &|op| Ctx::new(op).with_deadline(Tick::ZERO),
-            Some(Kind::Timeout),
-        )
+        self.leaves_no_trace(&|op| Ctx::new(op).with_deadline(Tick::ZERO), Some(Kind::Timeout))
     }
 
     pub(super) fn cancelled(&self) -> Outcome {
@@ -355,12 +284,8 @@ impl Suite<'_> {
 
     pub(super) fn live_deadline(&self) -> Outcome {
         let key = self.key("a")?;
-        let ctx = Ctx::new(OpKind::Write)
-            .with_deadline(Tick::MAX)
-            .with_cancel(Cancel::new());
-        let version = self
-            .remote
-            .put(&ctx, &key, &"in time".into(), &PutOptions::new())?;
+        let ctx = Ctx::new(OpKind::Write).with_deadline(Tick::MAX).with_cancel(Cancel::new());
+        let version = self.remote.put(&ctx, &key, &"in time".into(), &PutOptions::new())?;
         self.remote.list(&ctx, &ListRequest::new(&*self.prefix))?;
         self.remote.head(&ctx, &key)?;
         self.holds(&key, b"in time", &version)?;

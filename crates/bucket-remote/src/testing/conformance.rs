@@ -17,31 +17,20 @@ pub fn check(remote: &dyn Remote) -> Report {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     // Process, time and run keep suites apart that share one remote. Relaxed: only a number.
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    let since = SystemClock::new()
-        .wall()
-        .duration_since(SystemTime::UNIX_EPOCH);
+    let since = SystemClock::new().wall().duration_since(SystemTime::UNIX_EPOCH);
     let nanos = since.unwrap_or_default().as_nanos();
     let prefix = format!("conformance-{}-{nanos}-{run}/", std::process::id());
     let mut report = Report::default();
     for (name, check) in checks() {
-        let suite = Suite {
-            remote,
-            prefix: format!("{prefix}{name}/"),
-        };
+        let suite = Suite { remote, prefix: format!("{prefix}{name}/") };
         match check(&suite) {
             Ok(()) => report.passed.push(name),
-            Err(why) => report.failed.push(Failure {
-                check: name,
-                why: why.to_string(),
-            }),
+            Err(why) => report.failed.push(Failure { check: name, why: why.to_string() }),
         }
     }
     match (Suite { remote, prefix }).clean_up() {
         Ok(()) => report.passed.push("clean_up"),
-        Err(why) => report.failed.push(Failure {
-            check: "clean_up",
-            why: why.to_string(),
-        }),
+        Err(why) => report.failed.push(Failure { check: "clean_up", why: why.to_string() }),
     }
     report
 }
@@ -81,12 +70,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} checks passed, {} failed",
-            self.passed.len(),
-            self.failed.len()
-        )?;
+        write!(f, "{} checks passed, {} failed", self.passed.len(), self.failed.len())?;
         self.failed
             .iter()
             .try_for_each(|failure| write!(f, "\n  {}: {}", failure.check, failure.why))

@@ -106,9 +106,7 @@ impl Faults {
         applied: bool,
     ) {
         let error: MakeError = Arc::new(error);
-        self.lock()
-            .script
-            .extend((0..n).map(|_| (Arc::clone(&error), applied)));
+        self.lock().script.extend((0..n).map(|_| (Arc::clone(&error), applied)));
     }
 
     /// Restarts the random numbers that decide which calls fail.
@@ -131,15 +129,9 @@ impl Faults {
             latency: switches.latency,
             late: switches.late,
             lose_reply: first < switches.lose_replies,
-            fail: switches
-                .fail
-                .and_then(|(rate, kind)| (second < rate).then_some(kind)),
+            fail: switches.fail.and_then(|(rate, kind)| (second < rate).then_some(kind)),
             // A call that finds the remote down does not use up the script.
-            script: if switches.down {
-                None
-            } else {
-                switches.script.pop_front()
-            },
+            script: if switches.down { None } else { switches.script.pop_front() },
         }
     }
 

@@ -97,8 +97,7 @@ impl<R: Remote> FaultyRemote<R> {
         call: impl FnOnce(&R) -> Result<T, RemoteError>,
     ) -> Result<T, RemoteError> {
         let plan = self.faults.plan(count);
-        self.delay(ctx, &plan)
-            .map_err(|(kind, _)| RemoteError::refused(kind))?;
+        self.delay(ctx, &plan).map_err(|(kind, _)| RemoteError::refused(kind))?;
         match plan.before() {
             Some(error) => Err(error),
             None => {
@@ -201,11 +200,7 @@ impl<R: Remote> Remote for FaultyRemote<R> {
     }
 
     fn get(&self, ctx: &Ctx, key: &Key, options: &GetOptions) -> Result<Object, RemoteError> {
-        self.read(
-            ctx,
-            |stats| &mut stats.get,
-            |inner| inner.get(ctx, key, options),
-        )
+        self.read(ctx, |stats| &mut stats.get, |inner| inner.get(ctx, key, options))
     }
 
     fn head(&self, ctx: &Ctx, key: &Key) -> Result<Meta, RemoteError> {
@@ -219,10 +214,6 @@ impl<R: Remote> Remote for FaultyRemote<R> {
     }
 
     fn list(&self, ctx: &Ctx, request: &ListRequest) -> Result<Page, RemoteError> {
-        self.read(
-            ctx,
-            |stats| &mut stats.list,
-            |inner| inner.list(ctx, request),
-        )
+        self.read(ctx, |stats| &mut stats.list, |inner| inner.list(ctx, request))
     }
 }

@@ -75,10 +75,7 @@ struct Stored {
 impl MemoryRemote {
     /// An empty remote on the clock of the operating system.
     pub fn new() -> Self {
-        Self {
-            clock: Arc::new(SystemClock::new()),
-            state: Arc::default(),
-        }
+        Self { clock: Arc::new(SystemClock::new()), state: Arc::default() }
     }
 
     /// Judges deadlines by `clock`.
@@ -132,18 +129,13 @@ impl Default for MemoryRemote {
 
 impl fmt::Debug for MemoryRemote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryRemote")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("MemoryRemote").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
 impl Remote for MemoryRemote {
     fn caps(&self) -> Caps {
-        Caps::none()
-            .conditional()
-            .identity()
-            .late_window(Duration::ZERO)
+        Caps::none().conditional().identity().late_window(Duration::ZERO)
     }
 
     fn check_key(&self, _key: &Key) -> Result<(), RemoteError> {
@@ -168,15 +160,8 @@ impl Remote for MemoryRemote {
         state.require(key, &options.precondition)?;
         state.writes += 1;
         let version = Version::new(format!("m{}", state.writes));
-        let kind = MutationKind::Put {
-            digest: options.digest,
-            len: content.len() as u64,
-        };
-        state.history.push(Mutation {
-            key: key.clone(),
-            kind,
-            op_id: ctx.op_id,
-        });
+        let kind = MutationKind::Put { digest: options.digest, len: content.len() as u64 };
+        state.history.push(Mutation { key: key.clone(), kind, op_id: ctx.op_id });
         let stored = Stored {
             content,
             version: version.clone(),
@@ -211,11 +196,7 @@ impl Remote for MemoryRemote {
         state.require(key, precondition)?;
         if state.objects.remove(key).is_some() {
             let kind = MutationKind::Delete;
-            state.history.push(Mutation {
-                key: key.clone(),
-                kind,
-                op_id: ctx.op_id,
-            });
+            state.history.push(Mutation { key: key.clone(), kind, op_id: ctx.op_id });
         }
         Ok(())
     }
@@ -244,9 +225,7 @@ impl Remote for MemoryRemote {
 
 impl State {
     fn find(&self, key: &Key) -> Result<&Stored, RemoteError> {
-        self.objects
-            .get(key)
-            .ok_or_else(|| RemoteError::refused(RemoteErrorKind::NotFound))
+        self.objects.get(key).ok_or_else(|| RemoteError::refused(RemoteErrorKind::NotFound))
     }
 
     fn require(&self, key: &Key, precondition: &Precondition) -> Result<(), RemoteError> {
@@ -255,11 +234,7 @@ impl State {
             (Precondition::IfMatch(version), Some(stored)) => stored.version == *version,
             _ => false,
         };
-        if holds {
-            Ok(())
-        } else {
-            Err(RemoteError::refused(RemoteErrorKind::ConditionFalse))
-        }
+        if holds { Ok(()) } else { Err(RemoteError::refused(RemoteErrorKind::ConditionFalse)) }
     }
 }
 
@@ -288,33 +263,14 @@ mod tests {
         let remote = MemoryRemote::new();
         let ctx = Ctx::new(OpKind::Write).with_op_id(OpId::new(7));
         let if_absent = PutOptions::new().precondition(Precondition::IfAbsent);
-        remote
-            .put(&ctx, &key("a"), &"1".into(), &PutOptions::new())
-            .unwrap();
-        remote
-            .put(&ctx, &key("a"), &"22".into(), &if_absent)
-            .unwrap_err();
-        remote
-            .delete(&ctx, &key("missing"), &Precondition::None)
-            .unwrap();
+        remote.put(&ctx, &key("a"), &"1".into(), &PutOptions::new()).unwrap();
+        remote.put(&ctx, &key("a"), &"22".into(), &if_absent).unwrap_err();
+        remote.delete(&ctx, &key("missing"), &Precondition::None).unwrap();
         remote.delete(&ctx, &key("a"), &Precondition::None).unwrap();
         let history = remote.history();
         let kinds: Vec<_> = history.iter().map(|mutation| mutation.kind).collect();
-        assert_eq!(
-            kinds,
-            [
-                MutationKind::Put {
-                    digest: None,
-                    len: 1
-                },
-                MutationKind::Delete
-            ]
-        );
-        assert!(
-            history
-                .iter()
-                .all(|mutation| mutation.op_id == Some(OpId::new(7)))
-        );
+        assert_eq!(kinds, [MutationKind::Put { digest: None, len: 1 }, MutationKind::Delete]);
+        assert!(history.iter().all(|mutation| mutation.op_id == Some(OpId::new(7))));
         assert!(remote.is_empty());
     }
 
@@ -323,13 +279,9 @@ mod tests {
         let remote = MemoryRemote::new();
         let ctx = Ctx::new(OpKind::Write);
         for text in ["a1", "a2", "b"] {
-            remote
-                .put(&ctx, &key(text), &"".into(), &PutOptions::new())
-                .unwrap();
+            remote.put(&ctx, &key(text), &"".into(), &PutOptions::new()).unwrap();
         }
-        let page = remote
-            .list(&ctx, &ListRequest::new("a").after(Some(key("b"))))
-            .unwrap();
+        let page = remote.list(&ctx, &ListRequest::new("a").after(Some(key("b")))).unwrap();
         assert!(page.entries.is_empty() && !page.more);
         let page = remote.list(&ctx, &ListRequest::new("a").limit(1)).unwrap();
         assert!(page.entries.len() == 1 && page.more);

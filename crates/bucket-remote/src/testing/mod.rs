@@ -29,10 +29,7 @@ mod tests {
     fn the_doubles_conform() {
         let remote = FaultyRemote::new(MemoryRemote::new());
         conformance::check(&remote).assert_passed();
-        assert!(
-            remote.inner().is_empty(),
-            "the suite cleans up after itself"
-        );
+        assert!(remote.inner().is_empty(), "the suite cleans up after itself");
         conformance::check(&MemoryRemote::new()).assert_passed();
     }
 
@@ -97,9 +94,7 @@ mod tests {
                 _ => {}
             }
             let version = self.0.put(&self.ctx(ctx), key, &body, &options)?;
-            Ok(self
-                .meta(Meta::new(key.clone(), version, body.len()))
-                .version)
+            Ok(self.meta(Meta::new(key.clone(), version, body.len())).version)
         }
 
         fn get(&self, ctx: &Ctx, key: &Key, options: &GetOptions) -> Result<Object, RemoteError> {
@@ -139,11 +134,7 @@ mod tests {
                 }),
                 _ => {}
             }
-            page.entries = page
-                .entries
-                .into_iter()
-                .map(|meta| self.meta(meta))
-                .collect();
+            page.entries = page.entries.into_iter().map(|meta| self.meta(meta)).collect();
             Ok(page)
         }
     }
@@ -178,8 +169,7 @@ mod tests {
             let inner = MemoryRemote::new().with_clock(Arc::clone(&clock) as _);
             FaultyRemote::new(inner).with_time(clock, move |cancel, duration| {
                 // Relaxed: the tests that move time are single-threaded.
-                time.0
-                    .fetch_add(duration.as_nanos() as u64, Ordering::Relaxed);
+                time.0.fetch_add(duration.as_nanos() as u64, Ordering::Relaxed);
                 !cancel.is_cancelled()
             })
         }
@@ -196,12 +186,7 @@ mod tests {
     }
 
     fn put(remote: &dyn Remote, ctx: &Ctx, name: &str) -> Result<Version, RemoteError> {
-        remote.put(
-            ctx,
-            &Key::new(name).unwrap(),
-            &"content".into(),
-            &PutOptions::new(),
-        )
+        remote.put(ctx, &Key::new(name).unwrap(), &"content".into(), &PutOptions::new())
     }
 
     const WRITE: Ctx = Ctx::new(OpKind::Write);
@@ -222,10 +207,7 @@ mod tests {
             assert!(error.is_ambiguous() && error.kind == RemoteErrorKind::Timeout);
             assert!(remote.inner().is_empty());
             let error = put(&remote, &ctx, "never sent").unwrap_err();
-            assert!(
-                !error.is_ambiguous(),
-                "the deadline passed before anything was sent"
-            );
+            assert!(!error.is_ambiguous(), "the deadline passed before anything was sent");
             assert_eq!(faults.release_late(), released);
             assert_eq!(remote.inner().len(), released);
         }
@@ -243,10 +225,7 @@ mod tests {
         let error = put(&remote, &WRITE, "b").unwrap_err();
         assert!(!error.is_ambiguous() && error.kind == RemoteErrorKind::Throttled);
         faults.down(true);
-        assert_eq!(
-            put(&remote, &WRITE, "b").unwrap_err().kind,
-            RemoteErrorKind::Unavailable
-        );
+        assert_eq!(put(&remote, &WRITE, "b").unwrap_err().kind, RemoteErrorKind::Unavailable);
         assert_eq!(remote.inner().len(), 1);
         assert_eq!(faults.stats().put, 3);
     }
@@ -258,17 +237,10 @@ mod tests {
         faults.fail_next(2, || RemoteError::refused(RemoteErrorKind::Conflict), false);
         faults.fail_next(1, || RemoteError::ambiguous(RemoteErrorKind::Timeout), true);
         let outcomes: Vec<_> = (0..4)
-            .map(|n| {
-                put(&remote, &WRITE, &format!("{n}"))
-                    .err()
-                    .map(|error| error.kind)
-            })
+            .map(|n| put(&remote, &WRITE, &format!("{n}")).err().map(|error| error.kind))
             .collect();
         let (conflict, timeout) = (RemoteErrorKind::Conflict, RemoteErrorKind::Timeout);
-        assert_eq!(
-            outcomes,
-            [Some(conflict), Some(conflict), Some(timeout), None]
-        );
+        assert_eq!(outcomes, [Some(conflict), Some(conflict), Some(timeout), None]);
         assert_eq!(remote.inner().len(), 2);
     }
 
@@ -278,9 +250,7 @@ mod tests {
             let remote = FaultyRemote::new(MemoryRemote::new());
             remote.faults().seed(seed);
             remote.faults().fail(300, RemoteErrorKind::Transient);
-            (0..1_000)
-                .map(|_| put(&remote, &WRITE, "a").is_ok())
-                .collect::<Vec<_>>()
+            (0..1_000).map(|_| put(&remote, &WRITE, "a").is_ok()).collect::<Vec<_>>()
         };
         assert_eq!(outcomes(1), outcomes(1));
         assert_ne!(outcomes(1), outcomes(2));

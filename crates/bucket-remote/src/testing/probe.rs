@@ -55,33 +55,20 @@ impl Suite<'_> {
         let object = self.remote.get(&READ, key, &GetOptions::new())?;
         let found = object.body.to_bytes()?;
         let (len, expected) = (found.len(), content.len());
-        ensure!(
-            found == content,
-            "the content differs: {len} B of {expected} B"
-        );
+        ensure!(found == content, "the content differs: {len} B of {expected} B");
         let head = self.remote.head(&READ, key)?;
         for (operation, meta) in [("get", &object.meta), ("head", &head)] {
             let (key_there, there) = (&meta.key, &meta.version);
             ensure!(key_there == key, "{operation} answers for another key");
-            ensure!(
-                there == version,
-                "{operation} says version {there}, put said {version}"
-            );
-            ensure!(
-                meta.len == content.len() as u64,
-                "{operation} says {} B",
-                meta.len
-            );
+            ensure!(there == version, "{operation} says version {there}, put said {version}");
+            ensure!(meta.len == content.len() as u64, "{operation} says {} B", meta.len);
         }
         Ok(())
     }
 
     /// The object is not there, and `get` and `head` say so.
     pub(super) fn absent(&self, key: &Key) -> Outcome {
-        refused(
-            self.remote.get(&READ, key, &GetOptions::new()),
-            Kind::NotFound,
-        )?;
+        refused(self.remote.get(&READ, key, &GetOptions::new()), Kind::NotFound)?;
         refused(self.remote.head(&READ, key), Kind::NotFound)
     }
 
@@ -91,18 +78,9 @@ impl Suite<'_> {
         let mut metas: Vec<Meta> = Vec::new();
         loop {
             let after = metas.last().map(|meta| meta.key.clone());
-            let page = self
-                .remote
-                .list(&LIST, &request.clone().after(after.clone()))?;
-            ensure!(
-                page.entries.len() <= limit,
-                "a page of {limit} has {}",
-                page.entries.len()
-            );
-            ensure!(
-                !page.more || !page.entries.is_empty(),
-                "an empty page promises more"
-            );
+            let page = self.remote.list(&LIST, &request.clone().after(after.clone()))?;
+            ensure!(page.entries.len() <= limit, "a page of {limit} has {}", page.entries.len());
+            ensure!(!page.more || !page.entries.is_empty(), "an empty page promises more");
             for meta in page.entries {
                 let last = metas.last().map(|meta| &meta.key);
                 ensure!(last < Some(&meta.key), "{} comes after {last:?}", meta.key);
@@ -127,25 +105,11 @@ impl Suite<'_> {
         let (body, options) = (Body::from("after"), PutOptions::new());
         for (operation, error) in [
             ("put", self.remote.put(&write, &key, &body, &options).err()),
-            (
-                "put of a new object",
-                self.remote.put(&write, &other, &body, &options).err(),
-            ),
-            (
-                "delete",
-                self.remote.delete(&delete, &key, &Precondition::None).err(),
-            ),
-            (
-                "get",
-                self.remote.get(&read, &key, &GetOptions::new()).err(),
-            ),
+            ("put of a new object", self.remote.put(&write, &other, &body, &options).err()),
+            ("delete", self.remote.delete(&delete, &key, &Precondition::None).err()),
+            ("get", self.remote.get(&read, &key, &GetOptions::new()).err()),
             ("head", self.remote.head(&read, &key).err()),
-            (
-                "list",
-                self.remote
-                    .list(&list, &ListRequest::new(&*self.prefix))
-                    .err(),
-            ),
+            ("list", self.remote.list(&list, &ListRequest::new(&*self.prefix)).err()),
         ] {
             let Some(error) = error else {
                 return Err(format!("{operation} succeeds").into());
@@ -163,10 +127,7 @@ impl Suite<'_> {
             self.delete(&meta.key, Precondition::None)?;
         }
         let left = self.listed("", 1_000)?.len();
-        ensure!(
-            left == 0,
-            "{left} objects are still listed after their delete"
-        );
+        ensure!(left == 0, "{left} objects are still listed after their delete");
         Ok(())
     }
 }
@@ -176,11 +137,7 @@ pub(super) fn refused<T>(result: Result<T, RemoteError>, kind: Kind) -> Outcome 
     let Err(error) = result else {
         return Err(format!("succeeds, instead of {kind:?}").into());
     };
-    ensure!(
-        error.kind == kind,
-        "fails as {:?}, instead of {kind:?}",
-        error.kind
-    );
+    ensure!(error.kind == kind, "fails as {:?}, instead of {kind:?}", error.kind);
     ensure!(error.applied == Applied::No, "{kind:?} is called ambiguous");
     Ok(())
 }
@@ -199,10 +156,7 @@ impl Counting {
 impl ReadAt for Counting {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let n = buf.len().min(700);
-        buf[..n]
-            .iter_mut()
-            .zip(offset..)
-            .for_each(|(byte, offset)| *byte = Self::at(offset));
+        buf[..n].iter_mut().zip(offset..).for_each(|(byte, offset)| *byte = Self::at(offset));
         Ok(n)
     }
 }

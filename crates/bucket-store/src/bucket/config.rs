@@ -164,7 +164,12 @@ impl BucketBuilder {
             if holds { Ok(()) } else { Err(ConfigError::Setting { field, value, rule }) }
         };
         let bytes = self.max_pending_bytes;
-        setting("max_pending_bytes", bytes.to_string(), "at least 4 KiB", bytes >= ByteCount::kib(4))?;
+        setting(
+            "max_pending_bytes",
+            bytes.to_string(),
+            "at least 4 KiB",
+            bytes >= ByteCount::kib(4),
+        )?;
         let ops = self.max_pending_ops;
         setting("max_pending_ops", ops.to_string(), "at least 1", ops > 0)?;
         let inline = self.inline_max;

@@ -56,11 +56,9 @@ pub(crate) fn work(inner: &Arc<Inner>) {
 fn run(inner: &Arc<Inner>, job: &Job) {
     let outcome = attempt(inner, job);
     let mut state = inner.state.lock();
-    state.last_error = match &outcome {
-        Outcome::Applied { .. } => None,
-        other => Some(format!("{other:?}")),
+    if let Some(what) = outcome.complaint() {
+        state.last_error = Some(format!("{}: {what}", job.key));
     }
-    .or(state.last_error.take());
     let settled = state.engine.complete(job, outcome, inner.clock.now());
     drop(state);
     if let Some(settled) = settled
@@ -68,7 +66,6 @@ fn run(inner: &Arc<Inner>, job: &Job) {
     {
         let mut state = inner.state.lock();
         state.engine.settled(&settled.key, inner.clock.now());
-        state.settled += 1;
         drop(state);
         inner.changed.notify_all();
     }
@@ -86,6 +83,7 @@ fn settle(inner: &Arc<Inner>, settled: &Settled) -> bool {
     loop {
         match inner.wal.submit_reserved(&record).and_then(bucket_wal::Ticket::wait) {
             Ok(_) => break,
+            Err(WalError::NoSpace { .. }) if inner.release_reserve() => {}
             Err(WalError::NoSpace { .. }) if inner.cancel.sleep(Duration::from_secs(1)) => {}
             Err(WalError::NoSpace { .. } | WalError::Closed) => return false,
             Err(_) => {
@@ -95,6 +93,7 @@ fn settle(inner: &Arc<Inner>, settled: &Settled) -> bool {
         }
     }
     let mut state = inner.state.lock();
+    state.settled += 1;
     if settled.known.is_some() {
         state.catalog.settle(&settled.key, settled.op.lsn, version);
     }
@@ -113,10 +112,12 @@ fn attempt(inner: &Inner, job: &Job) -> Outcome {
         PendingChange::Put { .. } => OpKind::Write,
         PendingChange::Delete => OpKind::Delete,
     };
+    // As an attempt, so that the guards below do not repeat it: the engine has to hear of every attempt
+    // without an answer, also of one that is followed by a success.
     let ctx = Ctx::new(op)
-        .with_deadline(deadline)
         .with_op_id(job.op.op_id)
-        .with_cancel(inner.cancel.clone());
+        .with_cancel(inner.cancel.clone())
+        .for_attempt(1, Some(deadline));
     let result = match &job.op.change {
         PendingChange::Put { digest, .. } => put(inner, &ctx, job, *digest),
         PendingChange::Delete => delete(inner, &ctx, job),
@@ -213,9 +214,9 @@ fn is_ours(job: &Job, digest: Digest, found: Option<&Meta>) -> bool {
 }
 
 fn condition_false(error: &ResilientError) -> bool {
-    error.remote().is_some_and(|error| {
-        error.kind == RemoteErrorKind::ConditionFalse && !error.is_ambiguous()
-    })
+    error
+        .remote()
+        .is_some_and(|error| error.kind == RemoteErrorKind::ConditionFalse && !error.is_ambiguous())
 }
 
 /// The content of the operation, checked against the digest that was acknowledged; `None` when it is
@@ -243,7 +244,8 @@ fn load(inner: &Inner, job: &Job, digest: Digest) -> Option<Body> {
 pub(crate) fn inline_body(record: &[u8]) -> Option<Body> {
     match StoreRecord::decode(record)? {
         StoreRecord::Accepted {
-            change: Change::Put { payload: Payload::Inline(bytes), .. }, ..
+            change: Change::Put { payload: Payload::Inline(bytes), .. },
+            ..
         } => Some(Body::from(bytes.to_vec())),
         _ => None,
     }

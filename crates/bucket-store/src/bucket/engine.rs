@@ -82,6 +82,20 @@ pub(crate) enum Outcome {
     Refused { kind: RemoteErrorKind },
 }
 
+impl Outcome {
+    /// What went wrong, for people.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        Some(match self {
+            Self::Applied { .. } => return None,
+            Self::Unconfirmed { .. } => "a late request undid it; it is sent again".into(),
+            Self::Ambiguous => "no answer came; the remote is asked before it is sent again".into(),
+            Self::Failed { .. } => "the remote failed for now".into(),
+            Self::Park { reason, .. } => reason.to_string(),
+            Self::Refused { kind } => format!("the remote refuses it ({})", kind.name()),
+        })
+    }
+}
+
 /// Why draining is held back as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -396,17 +410,14 @@ impl Engine {
 
     /// A lane without operations is kept while a late request may still change its key.
     fn drop_if_empty(&mut self, key: &Key, now: Tick) {
-        if self.lanes.get(key).is_some_and(|lane| lane.ops.is_empty()) {
-            let keep = self.lanes.get(key).is_some_and(|lane| lane.tainted_until > now);
-            if !keep {
-                self.lanes.remove(key);
-            }
+        if self.lanes.get(key).is_some_and(|lane| lane.is_over(now)) {
+            self.lanes.remove(key);
         }
     }
 
     /// Forgets empty lanes that nothing late can change any more.
     pub(crate) fn sweep(&mut self, now: Tick) {
-        self.lanes.retain(|_, lane| !lane.ops.is_empty() || lane.tainted_until > now);
+        self.lanes.retain(|_, lane| !lane.is_over(now));
     }
 
     fn late_window(&self) -> Duration {
@@ -424,6 +435,11 @@ impl Engine {
 }
 
 impl Lane {
+    /// Nothing is left of it: no operation, no settlement that is not durable yet, nothing late.
+    fn is_over(&self, now: Tick) -> bool {
+        self.ops.is_empty() && !self.in_flight && self.tainted_until <= now
+    }
+
     /// The head has gone; what is next starts with a clean record, on the same key.
     fn start_over(&mut self) {
         self.attempt = 0;

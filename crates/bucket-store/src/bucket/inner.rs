@@ -24,8 +24,14 @@ use crate::sync::{Arc, AtomicU64, Condvar, Mutex, Ordering};
 
 const DESCRIPTION: &str = "BUCKET";
 const DESCRIPTION_TEXT: &str = "bucket directory, format 1\n";
+/// Damage that was found and not accepted yet. Appending goes on behind damage, and a later opening may
+/// not see it any more.
+const FOUND_DAMAGE: &str = "found-damage";
 const ACCEPTED_DAMAGE: &str = "accepted-damage";
 const QUARANTINE: &str = "quarantine";
+/// Room that is given up when the disk is full, so that settlements, which free space, can be written.
+const RESERVE: &str = "reserve";
+const RESERVE_LEN: usize = 256 << 10;
 /// An operation counts this much beside its content, so that empty objects are bounded too.
 const OP_COST: u64 = 256;
 /// A checkpoint is due when the log has grown by this much.
@@ -47,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) changed: Condvar,
     /// For the keeper: it is time to stop.
     pub(crate) tick: Condvar,
+    /// What this opening sees damaged in the log, accepted or not.
+    visible_damage: Option<String>,
     incarnation: u128,
     counter: AtomicU64,
     checkpoints: Mutex<CheckpointState>,
@@ -85,7 +93,18 @@ impl Inner {
                 .map_err(|error| StoreError::io("write", &description, error))?;
         }
         let accepted = read_text(&*vfs, &dir.join(ACCEPTED_DAMAGE))?;
-        let degraded = damage.filter(|damage| accepted.as_deref() != Some(damage));
+        let found_path = dir.join(FOUND_DAMAGE);
+        let found = read_text(&*vfs, &found_path)?;
+        let visible_damage = damage.clone();
+        // Line by line: accepted damage stays accepted when some of it has been trimmed away.
+        let is_accepted =
+            |line: &str| accepted.as_deref().is_some_and(|text| text.lines().any(|a| a == line));
+        let fresh = damage.filter(|damage| !damage.lines().all(is_accepted));
+        if let (Some(damage), None) = (&fresh, &found) {
+            write_atomic(&*vfs, &found_path, damage.as_bytes())
+                .map_err(|error| StoreError::io("write", &found_path, error))?;
+        }
+        let degraded = found.or(fresh);
 
         let mut bits = [0; 16];
         rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut bits).map_err(|error| {
@@ -106,9 +125,9 @@ impl Inner {
                 })?,
         };
 
-        let generation = recovery.checkpoint().and_then(|checkpoint| {
-            Some(u64::from_le_bytes(*checkpoint.state.first_chunk()?))
-        });
+        let generation = recovery
+            .checkpoint()
+            .and_then(|checkpoint| Some(u64::from_le_bytes(*checkpoint.state.first_chunk()?)));
         let mut catalog = Catalog::default();
         if let Some(generation) = generation {
             // Losing the catalog costs questions to the remote and no data.
@@ -132,6 +151,7 @@ impl Inner {
                 .collect(&blobs_needed)
                 .map_err(|error| StoreError::io("clean up", &blob_dir, error))?;
         }
+        keep_reserve(&*vfs, &dir.join(RESERVE));
         let next_lsn = wal.durable_lsn().next();
         let log_bytes = wal.stats().log_bytes;
         Ok(Self {
@@ -158,6 +178,7 @@ impl Inner {
             work: Condvar::new(),
             changed: Condvar::new(),
             tick: Condvar::new(),
+            visible_damage,
             incarnation,
             counter: AtomicU64::new(0),
             checkpoints: Mutex::new(CheckpointState {
@@ -203,6 +224,11 @@ impl Inner {
         log_bytes > self.checkpoints.lock().log_bytes.saturating_add(CHECKPOINT_BYTES)
     }
 
+    /// Gives up the reserve; false when there is none any more.
+    pub(crate) fn release_reserve(&self) -> bool {
+        self.vfs.remove_file(&self.dir.join(RESERVE)).is_ok()
+    }
+
     /// The loop of the keeper: writes `status.json` when something changed, takes checkpoints when they
     /// are due, and forgets keys that nothing late can change any more.
     pub(crate) fn keep(&self) {
@@ -225,7 +251,9 @@ impl Inner {
 
     /// Lets a person say that the damage has been seen: keeps copies of the damaged files and goes on.
     pub(crate) fn accept_damage(&self) -> Result<(), StoreError> {
-        let Some(damage) = self.state.lock().degraded.clone() else { return Ok(()) };
+        if self.state.lock().degraded.is_none() {
+            return Ok(());
+        }
         let (vfs, quarantine) = (&*self.vfs, self.dir.join(QUARANTINE));
         let io = |error| StoreError::io("copy the log to", &quarantine, error);
         match vfs.create_dir(&quarantine) {
@@ -241,8 +269,13 @@ impl Inner {
         }
         vfs.sync_dir(&quarantine).map_err(io)?;
         let path = self.dir.join(ACCEPTED_DAMAGE);
-        write_atomic(vfs, &path, damage.as_bytes())
-            .map_err(|error| StoreError::io("write", &path, error))?;
+        if let Some(damage) = &self.visible_damage {
+            write_atomic(vfs, &path, damage.as_bytes())
+                .map_err(|error| StoreError::io("write", &path, error))?;
+        }
+        vfs.remove_file(&self.dir.join(FOUND_DAMAGE))
+            .and_then(|()| vfs.sync_dir(&self.dir))
+            .map_err(|error| StoreError::io("remove found-damage from", &self.dir, error))?;
         self.state.lock().degraded = None;
         self.work.notify_all();
         Ok(())
@@ -371,6 +404,16 @@ fn replay(
         engine.recover(key, op, remote.map_or(Known::Unknown, Known::Version));
     }
     Ok(blobs)
+}
+
+/// Makes sure that there is a reserve, if there is room for one.
+fn keep_reserve(vfs: &dyn Vfs, path: &Path) {
+    if let Ok(file) = vfs.open(path, OpenMode::CreateNew)
+        && file.write_all_at(&vec![0; RESERVE_LEN], 0).is_err()
+    {
+        // No room now; the next opening tries again.
+        let _ = vfs.remove_file(path);
+    }
 }
 
 fn read_text(vfs: &dyn Vfs, path: &Path) -> Result<Option<String>, StoreError> {

@@ -26,15 +26,15 @@ use bucket_wal::{Lsn, WalError};
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use self::config::RemoteSource;
 pub use self::config::{BucketBuilder, WhenFull};
 pub use self::engine::Parked;
-pub use self::error::{ConfigError, StoreError};
-pub use self::list::{Entry, EntryState, ListMode, Listing};
-pub use self::status::{Refused, Status};
-use self::config::RemoteSource;
 use self::engine::{Known, Op, PendingChange};
+pub use self::error::{ConfigError, StoreError};
 use self::inner::{Inner, State, cost_of};
+pub use self::list::{Entry, EntryState, ListMode, Listing};
 use self::record::{Change, Payload, StoreRecord};
+pub use self::status::{Refused, Status};
 use crate::resilient::ResilientRemote;
 use crate::sync::{Arc, MutexGuard};
 
@@ -215,12 +215,7 @@ impl Bucket {
     }
 
     /// Gives the operation its number, waits until it is durable, and makes it visible.
-    fn accept(
-        &self,
-        key: &Key,
-        change: Change<'_>,
-        room: Room<'_>,
-    ) -> Result<Receipt, StoreError> {
+    fn accept(&self, key: &Key, change: Change<'_>, room: Room<'_>) -> Result<Receipt, StoreError> {
         let inner = &*self.inner;
         let op_id = inner.op_id();
         let (pending, digest, len) = match &change {
@@ -321,9 +316,11 @@ impl Bucket {
             None => drop(state),
         }
         let ctx = self.read_ctx();
-        let meta = self.inner.remote.head(&ctx, key).map_err(|error| {
-            if error.is_not_found() { missing() } else { error.into() }
-        })?;
+        let meta = self
+            .inner
+            .remote
+            .head(&ctx, key)
+            .map_err(|error| if error.is_not_found() { missing() } else { error.into() })?;
         let (version, state) = (Some(meta.version), EntryState::Remote);
         Ok(Entry { key: key.clone(), len: meta.len, version, digest: meta.digest, state })
     }
@@ -363,11 +360,12 @@ impl Bucket {
         let mut state = inner.state.lock();
         let barrier = state.next_lsn;
         loop {
-            if state.engine.frontier().is_none_or(|frontier| frontier >= barrier) {
-                return Ok(());
-            }
+            // Also with nothing left to send: what was lost may have been on its way.
             if let Some(damage) = &state.degraded {
                 return Err(StoreError::Degraded { damage: damage.clone() });
+            }
+            if state.engine.frontier().is_none_or(|frontier| frontier >= barrier) {
+                return Ok(());
             }
             if state.stopping || state.faulted {
                 return Err(StoreError::Closed);
@@ -423,8 +421,15 @@ impl Bucket {
             inner.changed.wait_for(&mut state, Duration::from_millis(200));
         }
         let pending_ops = state.engine.pending().0;
+        let changed = state.acknowledged + state.settled > 0;
         drop(state);
-        inner.checkpoint()?;
+        if changed {
+            // Without room for a checkpoint the next opening replays a little more.
+            match inner.checkpoint() {
+                Err(StoreError::NoSpace { .. } | StoreError::Log(WalError::NoSpace { .. })) => {}
+                result => result?,
+            }
+        }
         status::publish(inner, false, &mut None);
         inner.wal.clone().close()?;
         Ok(CloseReport { pending_ops })

@@ -149,8 +149,5 @@ pub(crate) fn publish(inner: &Inner, open: bool, last: &mut Option<Status>) {
 /// One line about one damaged place, without the directory, so that a moved bucket reads the same.
 pub(crate) fn damage_line(damage: &Damage) -> String {
     let name = damage.path.file_name().unwrap_or_default().to_string_lossy();
-    format!(
-        "{name} at byte {}: {}; from record {}",
-        damage.offset, damage.kind, damage.first_lsn
-    )
+    format!("{name} at byte {}: {}; from record {}", damage.offset, damage.kind, damage.first_lsn)
 }

@@ -15,12 +15,7 @@ pub(super) fn list(
     watch: &Watch<'_>,
 ) -> Result<Page, RemoteError> {
     watch.check()?;
-    let mut walk = Walk {
-        request,
-        watch,
-        entries: Vec::new(),
-        more: false,
-    };
+    let mut walk = Walk { request, watch, entries: Vec::new(), more: false };
     walk.visit(tree.root(), "")?;
     if walk.entries.is_empty() {
         let error = tree.not_found();
@@ -132,14 +127,8 @@ mod tests {
         std::fs::remove_dir(dir.path().join("root")).unwrap();
         assert_eq!(kind(put(&remote, "a/b")), Some(Kind::Unavailable));
         assert_eq!(kind(delete(&remote, "a")), Some(Kind::Unavailable));
-        assert_eq!(
-            kind(remote.head(&WRITE, &key("a"))),
-            Some(Kind::Unavailable)
-        );
-        assert_eq!(
-            kind(remote.list(&WRITE, &ListRequest::new(""))),
-            Some(Kind::Unavailable)
-        );
+        assert_eq!(kind(remote.head(&WRITE, &key("a"))), Some(Kind::Unavailable));
+        assert_eq!(kind(remote.list(&WRITE, &ListRequest::new(""))), Some(Kind::Unavailable));
         let nowhere = FsRemote::open(dir.path().join("not/here"));
         assert_eq!(kind(nowhere), Some(Kind::Unavailable));
     }

@@ -6,6 +6,7 @@
 
 #![cfg(unix)]
 
+mod lazy;
 mod list;
 mod object;
 mod tree;
@@ -21,6 +22,7 @@ use bucket_remote::{
     RemoteError, RemoteErrorKind as Kind, Version,
 };
 
+pub use self::lazy::LazyFsRemote;
 use self::object::{STAGING, Staged, describe, has_labels, remove_leftovers, require, unlink};
 use self::tree::{Tree, Watch, ambiguous};
 
@@ -72,11 +74,7 @@ impl FsRemote {
         let tree = Tree::open(root.as_ref())?;
         remove_leftovers(&tree)?;
         let keeps_identity = has_labels(tree.root())?;
-        Ok(Self {
-            tree,
-            clock: Arc::new(SystemClock::new()),
-            keeps_identity,
-        })
+        Ok(Self { tree, clock: Arc::new(SystemClock::new()), keeps_identity })
     }
 
     /// Judges deadlines by `clock`.
@@ -87,10 +85,7 @@ impl FsRemote {
     }
 
     fn watch<'a>(&'a self, ctx: &'a Ctx) -> Watch<'a> {
-        Watch {
-            ctx,
-            clock: &*self.clock,
-        }
+        Watch { ctx, clock: &*self.clock }
     }
 
     fn find(&self, key: &Key) -> Result<File, RemoteError> {
@@ -102,25 +97,11 @@ impl FsRemote {
 impl Remote for FsRemote {
     fn caps(&self) -> Caps {
         let caps = Caps::none().conditional().late_window(Duration::ZERO);
-        if self.keeps_identity {
-            caps.identity()
-        } else {
-            caps
-        }
+        if self.keeps_identity { caps.identity() } else { caps }
     }
 
     fn check_key(&self, key: &Key) -> Result<(), RemoteError> {
-        let why = if key.segments().next() == Some(STAGING) {
-            "the first segment is reserved for staging"
-        } else if key
-            .segments()
-            .any(|segment| segment.len() > MAX_SEGMENT_BYTES)
-        {
-            "a segment is longer than a file name may be"
-        } else {
-            return Ok(());
-        };
-        Err(RemoteError::refused(Kind::Invalid).with_source(why))
+        reserved_or_too_long(key)
     }
 
     fn put(
@@ -166,14 +147,24 @@ impl Remote for FsRemote {
         let watch = self.watch(ctx);
         watch.check()?;
         self.check_key(key)?;
-        unlink(&self.tree, key, precondition, &watch)?
-            .sync_all()
-            .map_err(ambiguous)
+        unlink(&self.tree, key, precondition, &watch)?.sync_all().map_err(ambiguous)
     }
 
     fn list(&self, ctx: &Ctx, request: &ListRequest) -> Result<Page, RemoteError> {
         list::list(&self.tree, request, &self.watch(ctx))
     }
+}
+
+/// Whether a key can be a path below a root.
+fn reserved_or_too_long(key: &Key) -> Result<(), RemoteError> {
+    let why = if key.segments().next() == Some(STAGING) {
+        "the first segment is reserved for staging"
+    } else if key.segments().any(|segment| segment.len() > MAX_SEGMENT_BYTES) {
+        "a segment is longer than a file name may be"
+    } else {
+        return Ok(());
+    };
+    Err(RemoteError::refused(Kind::Invalid).with_source(why))
 }
 
 /// The longest file name on the file systems of today.
@@ -212,17 +203,11 @@ mod tests {
 
     pub(super) fn names(remote: &FsRemote) -> Vec<String> {
         let page = remote.list(&WRITE, &ListRequest::new("")).unwrap();
-        page.entries
-            .iter()
-            .map(|meta| meta.key.to_string())
-            .collect()
+        page.entries.iter().map(|meta| meta.key.to_string()).collect()
     }
 
     pub(super) fn kind<T>(result: Result<T, RemoteError>) -> Option<Kind> {
-        result
-            .err()
-            .inspect(|error| assert!(!error.is_ambiguous()))
-            .map(|error| error.kind)
+        result.err().inspect(|error| assert!(!error.is_ambiguous())).map(|error| error.kind)
     }
 
     /// What lies directly in the root, the staging directory included.
@@ -235,10 +220,7 @@ mod tests {
         let (dir, remote) = remote();
         conformance::check(&remote).assert_passed();
         assert_eq!(entries(&dir), 0);
-        let mode = std::fs::metadata(dir.path().join("root"))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(dir.path().join("root")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
     }
 
@@ -279,9 +261,7 @@ mod tests {
         let (dir, remote) = remote();
         let root = dir.path().join("root");
         let ctx = WRITE.with_op_id(OpId::new(7));
-        let version = remote
-            .put(&ctx, &key("a"), &"1".into(), &PutOptions::new())
-            .unwrap();
+        let version = remote.put(&ctx, &key("a"), &"1".into(), &PutOptions::new()).unwrap();
         std::fs::rename(&root, dir.path().join("moved")).unwrap();
         let remote = FsRemote::open(dir.path().join("moved")).unwrap();
         let meta = remote.head(&WRITE, &key("a")).unwrap();
@@ -293,21 +273,14 @@ mod tests {
         let (dir, remote) = remote();
         let root = dir.path().join("root");
         let ctx = WRITE.with_op_id(OpId::new(7));
-        remote
-            .put(&ctx, &key("ours"), &"1".into(), &PutOptions::new())
-            .unwrap();
+        remote.put(&ctx, &key("ours"), &"1".into(), &PutOptions::new()).unwrap();
         let edited = File::options().write(true).open(root.join("ours")).unwrap();
         edited.write_all_at(b"longer", 0).unwrap();
         std::fs::write(root.join("theirs"), "x").unwrap();
         for name in ["ours", "theirs"] {
             let meta = remote.head(&WRITE, &key(name)).unwrap();
-            assert!(
-                meta.version.as_str().starts_with("f-") && meta.op_id.is_none(),
-                "{meta:?}"
-            );
-            remote
-                .delete(&WRITE, &key(name), &Precondition::IfMatch(meta.version))
-                .unwrap();
+            assert!(meta.version.as_str().starts_with("f-") && meta.op_id.is_none(), "{meta:?}");
+            remote.delete(&WRITE, &key(name), &Precondition::IfMatch(meta.version)).unwrap();
         }
     }
 

@@ -63,12 +63,7 @@ impl<'a> Staged<'a> {
                 Err(Errno::NOENT | Errno::EXIST) => continue,
                 Err(errno) => return Err(refused(errno)),
             };
-            let staged = Self {
-                tree,
-                dir,
-                name,
-                file,
-            };
+            let staged = Self { tree, dir, name, file };
             match rustix::fs::flock(&staged.file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 // Somebody who cleans up was quicker, and removes the file.
@@ -102,11 +97,7 @@ impl<'a> Staged<'a> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     let short = error.kind() == io::ErrorKind::UnexpectedEof;
-                    let kind = if short {
-                        Kind::Corrupt
-                    } else {
-                        Kind::Transient
-                    };
+                    let kind = if short { Kind::Corrupt } else { Kind::Transient };
                     return Err(RemoteError::refused(kind).with_source(error));
                 }
             };
@@ -228,11 +219,7 @@ pub(super) fn require(
         },
         _ => return Err(RemoteError::refused(Kind::Unsupported)),
     };
-    if holds {
-        Ok(())
-    } else {
-        Err(RemoteError::refused(Kind::ConditionFalse))
-    }
+    if holds { Ok(()) } else { Err(RemoteError::refused(Kind::ConditionFalse)) }
 }
 
 /// Removes the name, if the precondition holds, and returns the directory whose entries changed.
@@ -255,11 +242,7 @@ pub(super) fn unlink(
         // Not there. The directory is synced all the same: an earlier delete may have failed to.
         None | Some(FileType::Directory) => {
             let error = tree.not_found();
-            return if error.kind == Kind::NotFound {
-                Ok(way.dir)
-            } else {
-                Err(error)
-            };
+            return if error.kind == Kind::NotFound { Ok(way.dir) } else { Err(error) };
         }
         Some(FileType::Symlink) => return Err(link_in_the_way()),
         Some(_) => return Err(not_a_file()),
@@ -342,12 +325,7 @@ fn read_label(file: &File, name: &str, text: &mut [u8]) -> Result<usize, Errno> 
 
 #[cfg(any(target_os = "android", target_os = "linux", target_vendor = "apple"))]
 fn set_label(file: &File, name: &str, value: &str) -> Result<(), Errno> {
-    rustix::fs::fsetxattr(
-        file,
-        name,
-        value.as_bytes(),
-        rustix::fs::XattrFlags::empty(),
-    )
+    rustix::fs::fsetxattr(file, name, value.as_bytes(), rustix::fs::XattrFlags::empty())
 }
 
 #[cfg(not(any(target_os = "android", target_os = "linux", target_vendor = "apple")))]

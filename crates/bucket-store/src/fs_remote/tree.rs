@@ -83,9 +83,7 @@ impl Tree {
                     Some(parent) if !parent.as_os_str().is_empty() => parent,
                     _ => Path::new("."),
                 };
-                File::open(parent)
-                    .and_then(|dir| dir.sync_all())
-                    .map_err(refused)?;
+                File::open(parent).and_then(|dir| dir.sync_all()).map_err(refused)?;
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -122,11 +120,7 @@ impl Tree {
     /// The error for a name that keeps disappearing while it is made.
     pub(super) fn too_many_races(&self) -> RemoteError {
         let error = self.not_found();
-        if error.kind == Kind::NotFound {
-            RemoteError::refused(Kind::Conflict)
-        } else {
-            error
-        }
+        if error.kind == Kind::NotFound { RemoteError::refused(Kind::Conflict) } else { error }
     }
 
     /// Takes the lock that every change of a name takes, in every process. It is held for a few
@@ -142,10 +136,7 @@ impl Tree {
                 Ok(()) => return Ok(TreeLock { _root: root.into() }),
                 Err(Errno::WOULDBLOCK) => {
                     let left = watch.ctx.remaining(watch.clock.now());
-                    watch
-                        .ctx
-                        .cancel
-                        .sleep(left.map_or(pause, |left| pause.min(left)));
+                    watch.ctx.cancel.sleep(left.map_or(pause, |left| pause.min(left)));
                     pause = (pause * 2).min(Duration::from_millis(5));
                 }
                 Err(Errno::INTR) => {}
@@ -172,23 +163,14 @@ impl Tree {
                 Step::Dir(next) => dir = next,
                 Step::Link => return Err(link_in_the_way()),
                 Step::Missing => {
-                    return Ok(Way {
-                        dir,
-                        end: End::Missing,
-                    });
+                    return Ok(Way { dir, end: End::Missing });
                 }
                 Step::Other => {
-                    return Ok(Way {
-                        dir,
-                        end: End::Blocked,
-                    });
+                    return Ok(Way { dir, end: End::Blocked });
                 }
             }
         }
-        Ok(Way {
-            dir,
-            end: End::Arrived,
-        })
+        Ok(Way { dir, end: End::Arrived })
     }
 
     /// The directory of `key`, made durably where it is missing. Call it under the lock: then nobody
@@ -246,13 +228,7 @@ impl Tree {
 /// The segments of the directory, and the name in it.
 pub(super) fn split(key: &Key) -> (Vec<&str>, &str) {
     let (parents, leaf) = key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()));
-    (
-        parents
-            .split('/')
-            .filter(|segment| !segment.is_empty())
-            .collect(),
-        leaf,
-    )
+    (parents.split('/').filter(|segment| !segment.is_empty()).collect(), leaf)
 }
 
 /// Looks at one component, and opens it when it is a directory.
@@ -356,35 +332,18 @@ mod tests {
         symlink(outside.join("secret"), dir.path().join("root/file")).unwrap();
         for name in ["link", "link/secret", "link/new/deep", "file"] {
             assert_eq!(kind(put(&remote, name)), Some(Kind::Invalid), "put {name}");
-            assert_eq!(
-                kind(delete(&remote, name)),
-                Some(Kind::Invalid),
-                "delete {name}"
-            );
-            assert_eq!(
-                kind(remote.head(&WRITE, &key(name))),
-                Some(Kind::Invalid),
-                "head {name}"
-            );
+            assert_eq!(kind(delete(&remote, name)), Some(Kind::Invalid), "delete {name}");
+            assert_eq!(kind(remote.head(&WRITE, &key(name))), Some(Kind::Invalid), "head {name}");
         }
         assert!(names(&remote).is_empty());
-        assert_eq!(
-            std::fs::read_to_string(outside.join("secret")).unwrap(),
-            "secret"
-        );
+        assert_eq!(std::fs::read_to_string(outside.join("secret")).unwrap(), "secret");
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
     }
 
     #[test]
     fn a_lock_that_is_held_elsewhere_is_waited_for_no_longer_than_the_deadline() {
         let (_dir, remote) = remote();
-        let _held = remote
-            .tree
-            .lock(&Watch {
-                ctx: &WRITE,
-                clock: &SystemClock::new(),
-            })
-            .unwrap();
+        let _held = remote.tree.lock(&Watch { ctx: &WRITE, clock: &SystemClock::new() }).unwrap();
         let ctx = WRITE.with_deadline(SystemClock::new().now().after(Duration::from_millis(20)));
         let result = remote.put(&ctx, &key("a"), &"".into(), &PutOptions::new());
         assert_eq!(kind(result), Some(Kind::Timeout));

@@ -6,6 +6,8 @@
 
 mod error;
 mod lend;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -255,12 +257,7 @@ impl ResilientRemote {
 }
 
 impl ResilientBuilder {
-    fn new(
-        name: String,
-        lend: Box<dyn Lend>,
-        local: Option<Arc<dyn Remote>>,
-        caps: Caps,
-    ) -> Self {
+    fn new(name: String, lend: Box<dyn Lend>, local: Option<Arc<dyn Remote>>, caps: Caps) -> Self {
         Self {
             name,
             lend,

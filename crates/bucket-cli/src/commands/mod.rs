@@ -1,0 +1,12 @@
+//! The commands, a file each.
+
+pub(crate) mod doctor;
+pub(crate) mod flush;
+pub(crate) mod get;
+pub(crate) mod init;
+pub(crate) mod ls;
+pub(crate) mod put;
+pub(crate) mod rm;
+pub(crate) mod stat;
+pub(crate) mod status;
+mod walk;

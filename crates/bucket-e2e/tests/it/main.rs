@@ -1,0 +1,7 @@
+//! The binary as its users meet it: killed, on full disks, with damaged files and odd keys.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be arranged has failed")]
+
+mod hostile;
+mod recursive;
+mod remote_down;
