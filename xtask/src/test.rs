@@ -1,6 +1,6 @@
 //! `cargo xtask test [-p CRATE]`: unit, integration and documentation tests with every feature.
 //!
-//! Cargo's output goes straight through; its closing lines are the last that is printed.
+//! Cargo's output goes straight through. The examples of the umbrella are run as well, not only built.
 
 use crate::cmd::Cmd;
 use crate::{Outcome, Result};
@@ -11,5 +11,12 @@ pub(crate) fn run(package: Option<&str>) -> Result {
         None => Cmd::cargo("test --locked --workspace"),
     };
     cmd.args(["--all-features"]).run()?;
+    if package.is_none() {
+        for example in ["durable_cache", "resilient_backend"] {
+            Cmd::cargo("run --locked --quiet -p bucket-kit --all-features --example")
+                .args([example])
+                .run()?;
+        }
+    }
     Ok(Outcome::Done)
 }

@@ -62,6 +62,7 @@ pub(crate) struct Frame {
 }
 
 /// Appends a frame for `offset` to `out`. `payloads` is the concatenation that `entries` describe.
+#[expect(clippy::too_many_arguments, reason = "the fields of a frame, each used once")]
 pub(crate) fn encode(
     out: &mut Vec<u8>,
     seed: &Hasher,

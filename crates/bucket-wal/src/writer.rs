@@ -53,11 +53,14 @@ pub(crate) struct Group {
     pub(crate) reserved: bool,
 }
 
+/// A segment that was begun.
+type NewSegment = (Header, Arc<dyn VfsFile>);
+
 /// What a commit did.
 #[derive(Debug)]
 pub(crate) struct Committed {
     /// The segment that was begun for it, if one was.
-    pub(crate) new_segment: Option<(Header, Arc<dyn VfsFile>)>,
+    pub(crate) new_segment: Option<NewSegment>,
     pub(crate) frames: Vec<FrameRef>,
     /// Where the segment ends now.
     pub(crate) end: u64,
@@ -145,11 +148,7 @@ impl Writer {
     }
 
     /// Makes sure that the group fits: begins a segment if needed, and has zeros where it will go.
-    fn make_room(
-        &mut self,
-        first_lsn: u64,
-        group: &Group,
-    ) -> Result<Option<(Header, Arc<dyn VfsFile>)>, WalError> {
+    fn make_room(&mut self, first_lsn: u64, group: &Group) -> Result<Option<NewSegment>, WalError> {
         let need = encoded_bound(group);
         let full = self
             .active
@@ -178,7 +177,7 @@ impl Writer {
     }
 
     /// Starts the next segment: complete, synced, and then visible under its name.
-    fn begin_segment(&mut self, first_lsn: u64) -> Result<(Header, Arc<dyn VfsFile>), WalError> {
+    fn begin_segment(&mut self, first_lsn: u64) -> Result<NewSegment, WalError> {
         let header = Header {
             log_id: self.log_id,
             segment_id: self.last.0 + 1,

@@ -34,7 +34,8 @@ pub(crate) struct DrillArgs {
     /// Write drill.json and drill.svg into this directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
-    /// Store the files below this directory, of up to 16 MiB each, instead of made-up content.
+    /// Store the files below this directory, of up to 16 MiB each, instead of made-up content. They must
+    /// not change meanwhile.
     #[arg(long, value_name = "DIR")]
     pub(crate) input: Option<PathBuf>,
 }

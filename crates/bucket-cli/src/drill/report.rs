@@ -192,9 +192,10 @@ pub(crate) fn finish(outcome: &Outcome, args: &DrillArgs) -> ExitCode {
     if !args.json {
         say(&summary(outcome));
     }
-    for (key, evidence) in &outcome.evidence {
+    // The receipt has more; a terminal has enough with this.
+    for (key, evidence) in outcome.evidence.iter().take(3) {
         let wrong = outcome.violations.iter().filter(|violation| violation.key == *key);
-        for violation in wrong {
+        for violation in wrong.take(3) {
             complain(&format!("{}: {key}: {}", name(violation.wrong), violation.what));
         }
         evidence.iter().for_each(|line| complain(&format!("    {line}")));

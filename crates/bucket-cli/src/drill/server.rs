@@ -67,7 +67,7 @@ pub(crate) struct FaultCounts {
 enum Message {
     Finish(Sender<Final>),
     Phase(Phase),
-    Request(Arrived),
+    Request(Box<Arrived>),
     /// Carry out everything that is held back, and be quick from now on.
     Settle(Sender<()>),
 }
@@ -126,7 +126,7 @@ impl Server {
                 };
                 let (reply, gone) = (reply.clone(), Arc::clone(&gone));
                 let arrived = Arrived { request, content, reply, gone };
-                if server.send(Message::Request(arrived)).is_err() {
+                if server.send(Message::Request(Box::new(arrived))).is_err() {
                     break;
                 }
             }
@@ -191,7 +191,7 @@ impl Core {
                     let _ = done.send(self.result());
                 }
                 Ok(Message::Phase(phase)) => self.phase = phase,
-                Ok(Message::Request(arrived)) => self.accept(arrived),
+                Ok(Message::Request(arrived)) => self.accept(*arrived),
                 Ok(Message::Settle(done)) => {
                     (self.phase, self.settled) = (Phase::Healthy, true);
                     self.release();

@@ -401,7 +401,12 @@ impl Engine {
             // A newer operation need not wait for the head's turn if it will replace it.
             let followed = lane.ops.get(1).is_some_and(|entry| entry.acknowledged);
             let replaces = followed && (lane.applied || lane.refused.is_some());
-            let at = if replaces { Tick::ZERO } else { lane.not_before };
+            let mut at = if replaces { Tick::ZERO } else { lane.not_before };
+            // A put that is still under way, and that expects nothing to be there, would succeed after
+            // a delete. So a delete is sent only when nothing can be under way any more.
+            if lane.to_send().is_some_and(|op| op.change == PendingChange::Delete) {
+                at = at.max(lane.tainted_until);
+            }
             let lsn = op.lsn;
             lane.ready_at = Some((at, lsn));
             self.ready.insert((at, lsn, key.clone()));
@@ -435,6 +440,14 @@ impl Engine {
 }
 
 impl Lane {
+    /// The operation that will be sent next: the head, or the newest of those that replace it.
+    fn to_send(&self) -> Option<&Op> {
+        let acknowledged = self.ops.iter().take_while(|entry| entry.acknowledged);
+        let entry =
+            if self.applied || !self.maybe_sent { acknowledged.last() } else { self.ops.front() };
+        entry.map(|entry| &entry.op)
+    }
+
     /// Nothing is left of it: no operation, no settlement that is not durable yet, nothing late.
     fn is_over(&self, now: Tick) -> bool {
         self.ops.is_empty() && !self.in_flight && self.tainted_until <= now

@@ -101,7 +101,8 @@ pub(crate) fn list(
         ListMode::Local => None,
         _ => {
             let deadline = inner.clock.now().after(inner.config.op_timeout);
-            let ctx = Ctx::new(OpKind::List).with_deadline(deadline);
+            let ctx =
+                Ctx::new(OpKind::List).with_deadline(deadline).with_cancel(inner.cancel.clone());
             let request = ListRequest::new(prefix).after(after.cloned()).limit(limit);
             match inner.remote.list(&ctx, &request) {
                 Ok(page) => Some(page),

@@ -95,7 +95,7 @@ impl Bucket {
         let inner = Arc::new(Inner::open(dir, config)?);
         let bucket = Self { inner: Arc::clone(&inner) };
         for n in 0..inner.config.workers {
-            bucket.spawn(&format!("bucket-drain-{n}"), |inner| drain::work(inner))?;
+            bucket.spawn(&format!("bucket-drain-{n}"), drain::work)?;
         }
         bucket.spawn("bucket-keeper", |inner| inner.keep())?;
         Ok(bucket)
@@ -568,7 +568,12 @@ impl<'a> Room<'a> {
             return Err(StoreError::Full { pending, bytes, limit, waited });
         }
         state.reserved.1 = state.reserved.1 - self.cost + cost;
+        let shrunk = cost < self.cost;
         self.cost = cost;
+        drop(state);
+        if shrunk {
+            self.inner.changed.notify_all();
+        }
         Ok(())
     }
 

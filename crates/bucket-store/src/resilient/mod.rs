@@ -60,7 +60,7 @@ struct Inner {
     sleep: SleepBox,
 }
 
-struct SleepBox(Box<dyn Sleep + Send + Sync>);
+struct SleepBox(Box<dyn Sleep>);
 
 impl std::fmt::Debug for SleepBox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -290,7 +290,7 @@ impl ResilientBuilder {
     }
 
     /// How to sleep between attempts; the default blocks the thread, interruptibly.
-    pub fn sleep(mut self, sleep: impl Sleep + Send + Sync + 'static) -> Self {
+    pub fn sleep(mut self, sleep: impl Sleep + 'static) -> Self {
         self.sleep = SleepBox(Box::new(sleep));
         self
     }

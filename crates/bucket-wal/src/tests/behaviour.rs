@@ -107,7 +107,7 @@ fn a_checkpoint_moves_the_start_of_replay_and_trims_what_the_older_one_does_not_
     let dir = tempfile::tempdir().unwrap();
     let open = || Wal::options().segment_size(ByteCount::kib(64)).unwrap().open(dir.path());
     let (wal, _) = open().unwrap();
-    let append = |count| (0..count).map(|_| wal.append(&[7; 5_000]).unwrap()).last().unwrap();
+    let append = |count| (0..count).map(|_| wal.append(&[7; 5_000]).unwrap()).max().unwrap();
     let first = append(100);
     wal.checkpoint(first, b"first").unwrap();
     let before = wal.stats().segments;

@@ -243,21 +243,31 @@ fn an_unconditional_put_is_confirmed_when_nothing_late_can_undo_it() {
 }
 
 #[test]
-fn a_delete_on_a_tainted_key_is_confirmed_only_after_the_late_window() {
+fn a_delete_is_not_sent_while_a_late_put_may_be_under_way() {
     let mut engine = conditional();
     engine.after_crash(at(0));
     accept(&mut engine, "a", delete(1));
+    assert_eq!(wait(&mut engine, at(1)), Some(at(100)));
+    let job = start_one(&mut engine, at(100));
+    let gone = Outcome::Applied { now_known: Known::Absent, conditional: true };
+    assert!(engine.complete(&job, gone, at(100)).is_some());
+}
+
+#[test]
+fn what_a_late_request_has_undone_is_sent_again() {
+    let mut engine = plain();
+    accept(&mut engine, "a", put(1));
+    let job = start_one(&mut engine, at(0));
+    engine.complete(&job, Outcome::Ambiguous, at(0));
     let job = start_one(&mut engine, at(1));
-    let gone = || Outcome::Applied { now_known: Known::Absent, conditional: true };
-    assert!(engine.complete(&job, gone(), at(1)).is_none());
+    assert!(engine.complete(&job, unsafe_for_late(), at(1)).is_none());
     assert_eq!(wait(&mut engine, at(1)), Some(at(100)));
     let job = start_one(&mut engine, at(100));
     assert!(job.confirm);
-    // A late put has brought the object back: it is removed once more.
     engine.complete(&job, Outcome::Unconfirmed { now_known: version("late") }, at(100));
     let job = start_one(&mut engine, at(100));
     assert!(!job.confirm && job.known == version("late"));
-    assert!(engine.complete(&job, gone(), at(101)).is_some());
+    assert!(engine.complete(&job, unsafe_for_late(), at(101)).is_some());
 }
 
 #[test]
@@ -310,10 +320,7 @@ fn the_taint_of_a_key_outlives_its_last_operation() {
     engine.settled(&key("a"), at(1));
     engine.sweep(at(1));
     accept(&mut engine, "a", delete(2));
-    let job = start_one(&mut engine, at(2));
-    let gone = Outcome::Applied { now_known: Known::Absent, conditional: true };
-    assert!(engine.complete(&job, gone, at(2)).is_none(), "the late put may still come");
-    assert_eq!(wait(&mut engine, at(2)), Some(at(100)));
+    assert_eq!(wait(&mut engine, at(2)), Some(at(100)), "the late put may still come");
 }
 
 /// The keeper sweeps every second, also while a drain thread waits for a settlement to be durable. A

@@ -124,18 +124,26 @@ fn what_was_acknowledged_is_known_without_asking_the_remote() {
     let receipt = bucket.put(&key("a"), "content").unwrap();
     let expected = Some((receipt.digest.unwrap(), 7));
     bucket.flush(Some(PATIENCE)).unwrap();
-    let calls = rig.calls();
+    rig.faults.down(true);
     assert_eq!(bucket.acknowledged(&key("a")), expected);
     // From the log alone.
     drop(bucket);
     let bucket = rig.open();
     assert_eq!(bucket.acknowledged(&key("a")), expected);
-    // From checkpoints, with the log trimmed.
+    // From a checkpoint that replay starts behind.
     bucket.close().unwrap();
-    rig.open().close().unwrap();
-    let bucket = rig.open();
+    for name in ["b", "c"] {
+        let bucket = rig.builder().workers(0).open(rig.dir()).unwrap();
+        assert_eq!(bucket.acknowledged(&key("a")), expected);
+        bucket.put(&key(name), "content").unwrap();
+        bucket.close().unwrap();
+    }
+    let calls = rig.calls();
+    let bucket = rig.builder().workers(0).open(rig.dir()).unwrap();
     assert_eq!(bucket.acknowledged(&key("a")), expected);
-    assert_eq!(bucket.acknowledged(&key("b")), None);
+    assert_eq!(bucket.acknowledged(&key("d")), None);
+    bucket.delete(&key("a")).unwrap();
+    assert_eq!(bucket.acknowledged(&key("a")), None);
     assert_eq!(rig.calls(), calls);
 }
 
