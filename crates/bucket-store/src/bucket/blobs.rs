@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bucket_remote::{Body, Digest, ReadAt};
 use bucket_vfs::{OpenMode, Vfs, VfsFile};
@@ -50,6 +50,19 @@ impl Blobs {
     /// Removes a blob that no record needs. Not synced: a left-over is collected at the next opening.
     pub(crate) fn remove(&self, name: &str) {
         let _ = self.vfs.remove_file(&self.dir.join(name));
+    }
+
+    /// Moves the blobs that no record names to `to`: a damaged record may have named them.
+    pub(crate) fn quarantine(&self, needed: &HashSet<String>, to: &Path) -> io::Result<()> {
+        for entry in self.vfs.read_dir(&self.dir)? {
+            // A blob of this opening may belong to a put that is under way.
+            let own = format!("{:032x}-", self.incarnation);
+            let foreign = |name: &str| !name.starts_with(&own) && !needed.contains(name);
+            if entry.name.to_str().is_none_or(foreign) {
+                self.vfs.rename(&self.dir.join(&entry.name), &to.join(&entry.name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the blobs that no record names: of puts that were never acknowledged, or settled.

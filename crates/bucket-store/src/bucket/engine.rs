@@ -255,6 +255,15 @@ impl Engine {
             })
     }
 
+    /// The blobs that unsettled operations need.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = &String> {
+        let ops = self.lanes.values().flat_map(|lane| &lane.ops);
+        ops.filter_map(|entry| match &entry.op.change {
+            PendingChange::Put { blob, .. } => blob.as_ref(),
+            PendingChange::Delete => None,
+        })
+    }
+
     /// The oldest operation that is not settled.
     pub(crate) fn frontier(&self) -> Option<Lsn> {
         self.numbers.first().copied()

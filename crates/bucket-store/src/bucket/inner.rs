@@ -267,6 +267,8 @@ impl Inner {
                 copy(vfs, &log.join(&entry.name), &quarantine.join(&entry.name)).map_err(io)?;
             }
         }
+        let needed = self.state.lock().engine.blobs().cloned().collect();
+        self.blobs.quarantine(&needed, &quarantine).map_err(io)?;
         vfs.sync_dir(&quarantine).map_err(io)?;
         let path = self.dir.join(ACCEPTED_DAMAGE);
         if let Some(damage) = &self.visible_damage {

@@ -208,3 +208,21 @@ fn damage_to_the_newest_record_is_told_too() {
     bucket.flush(Some(PATIENCE)).unwrap();
     assert_eq!(rig.at_remote("k0").unwrap(), of("k0"));
 }
+
+/// The record that names a blob may be what is damaged: then the blob is the only copy of its content.
+#[test]
+fn the_blob_of_a_damaged_record_is_kept_when_the_damage_is_accepted() {
+    let rig = Rig::down();
+    let bucket = rig.open();
+    bucket.put(&key("large"), content(3, 100_000)).unwrap();
+    bucket.put(&key("small"), of("k1")).unwrap();
+    bucket.close().unwrap();
+    let blob = rig.files_in("blobs").pop().unwrap();
+    damage_log(&rig, blob.file_name().unwrap().as_encoded_bytes());
+    let bucket = rig.open();
+    bucket.accept_damage().unwrap();
+    bucket.close().unwrap();
+    rig.open().close().unwrap();
+    let kept = rig.dir().join("quarantine").join(blob.file_name().unwrap());
+    assert_eq!(std::fs::read(kept).unwrap(), content(3, 100_000));
+}
