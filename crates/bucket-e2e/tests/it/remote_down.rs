@@ -47,7 +47,7 @@ fn a_delete_is_seen_at_once_and_reaches_the_remote() {
 
 #[test]
 fn a_put_beyond_the_bound_fails_or_blocks_and_says_that_nothing_was_lost() {
-    for (when_full, waits) in [("fail", false), ("block=1", true)] {
+    for (when_full, waits) in [("fail", false), ("block=3", true)] {
         let options = ["--max-pending", "16KiB", "--when-full", when_full];
         let sandbox = Sandbox::with_bucket(&options);
         sandbox.take_remote_down();
