@@ -144,8 +144,8 @@ impl BucketBuilder {
     /// # Errors
     ///
     /// [`StoreError::Log`] with `Locked` when the bucket is open elsewhere; [`StoreError::Directory`]
-    /// when `dir` is something else; [`ConfigError`] through [`StoreError::Directory`] never: settings
-    /// are checked by [`BucketBuilder::check`], which this calls first.
+    /// when `dir` is something else, or a setting is outside its bounds, which [`BucketBuilder::check`]
+    /// finds without opening anything; [`StoreError::Io`] and [`StoreError::NoSpace`].
     pub fn open(self, dir: impl AsRef<Path>) -> Result<Bucket, StoreError> {
         self.check().map_err(|error| StoreError::Directory {
             path: dir.as_ref().to_owned(),
