@@ -156,14 +156,14 @@ impl Bucket {
         let invalid = |source| StoreError::InvalidKey { key: key.clone(), source };
         inner.remote.check_key(key).map_err(invalid)?;
         let inline_max = inner.config.inline_max.get();
-        let mut room = Room::reserve(inner, cost_of(key, len.unwrap_or(0)))?;
+        let mut room = Room::reserve(inner, cost_of(len.unwrap_or(0)))?;
         let read = |source| StoreError::Read { source };
 
         let mut start = Vec::new();
         reader.take(inline_max + 1).read_to_end(&mut start).map_err(read)?;
         if start.len() as u64 <= inline_max {
             let (digest, len) = (Digest::new(Sha256::digest(&start).into()), start.len() as u64);
-            room.resize(cost_of(key, len))?;
+            room.resize(cost_of(len))?;
             let payload = Payload::Inline(&start);
             return self.accept(key, Change::Put { digest, len, payload }, room);
         }
@@ -171,7 +171,7 @@ impl Bucket {
         let io = |error| StoreError::io("write a blob in", &inner.dir, error);
         let mut blob = inner.blobs.create().map_err(io)?;
         let mut written = start.len() as u64;
-        room.resize(cost_of(key, written.max(len.unwrap_or(0))))?;
+        room.resize(cost_of(written.max(len.unwrap_or(0))))?;
         blob.write(&start).map_err(io)?;
         start.resize(256 << 10, 0);
         loop {
@@ -180,7 +180,7 @@ impl Bucket {
                 Ok(n) => {
                     written += n as u64;
                     if written > len.unwrap_or(0) {
-                        room.resize(cost_of(key, written))?;
+                        room.resize(cost_of(written))?;
                     }
                     blob.write(&start[..n]).map_err(io)?;
                 }
@@ -189,7 +189,7 @@ impl Bucket {
             }
         }
         let (name, len, digest) = blob.finish().map_err(io)?;
-        room.resize(cost_of(key, len))?;
+        room.resize(cost_of(len))?;
         let payload = Payload::Blob(&name);
         let result = self.accept(key, Change::Put { digest, len, payload }, room);
         if let Err(error) = &result
@@ -210,7 +210,7 @@ impl Bucket {
     ///
     /// As [`Bucket::put`].
     pub fn delete(&self, key: &Key) -> Result<Receipt, StoreError> {
-        let room = Room::reserve(&self.inner, cost_of(key, 0))?;
+        let room = Room::reserve(&self.inner, cost_of(0))?;
         self.accept(key, Change::Delete, room)
     }
 
@@ -359,6 +359,7 @@ impl Bucket {
         let start = inner.clock.now();
         let mut state = inner.state.lock();
         let barrier = state.next_lsn;
+        let mut idle = true;
         loop {
             // Also with nothing left to send: what was lost may have been on its way.
             if let Some(damage) = &state.degraded {
@@ -371,12 +372,13 @@ impl Bucket {
                 return Err(StoreError::Closed);
             }
             let now = inner.clock.now();
-            let refused: Vec<_> = state.engine.refused().map(|(_, kind)| kind).collect();
             let pending = state.engine.pending().0;
-            if let Some(&kind) = refused.first()
-                && refused.len() as u64 == pending
-            {
-                return Err(StoreError::Refused { count: refused.len(), kind });
+            // Looking at every key is for when nothing moves.
+            if idle && let Some((_, kind)) = state.engine.refused().next() {
+                let count = state.engine.refused().count();
+                if count as u64 == pending {
+                    return Err(StoreError::Refused { count, kind });
+                }
             }
             let left = match timeout {
                 Some(timeout) => timeout.saturating_sub(now.since(start)),
@@ -385,7 +387,8 @@ impl Bucket {
             if left.is_zero() {
                 return Err(StoreError::FlushTimeout { pending, parked: state.engine.parked(now) });
             }
-            inner.changed.wait_for(&mut state, left.min(Duration::from_secs(1)));
+            let step = left.min(Duration::from_secs(1));
+            idle = inner.changed.wait_for(&mut state, step).timed_out();
         }
     }
 
