@@ -17,6 +17,7 @@ use bucket_vfs::{Vfs, VfsLock};
 use crate::error::WalError;
 use crate::frame::{Entry, MAX_RECORD_LEN};
 use crate::lsn::Lsn;
+use crate::planted::{Bug, Planted};
 use crate::recovery::Recovered;
 use crate::segment;
 use crate::stats::WalStats;
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     writer: Mutex<Writer>,
     checkpoints: Mutex<Checkpoints>,
     committer: Condvar,
+    planted: Planted,
 }
 
 struct State {
@@ -166,6 +168,7 @@ impl Shared {
         vfs: Arc<dyn Vfs>,
         lock: Box<dyn VfsLock>,
         recovered: Recovered,
+        planted: Planted,
     ) -> Arc<Self> {
         let Recovered {
             mut index, writer, log_id, next_lsn, generation, oldest_replay_from, ..
@@ -195,12 +198,21 @@ impl Shared {
                 log_id,
             }),
             committer: Condvar::new(),
+            planted,
         })
     }
 
     pub(crate) fn durable(&self) -> u64 {
         // Acquire: whoever sees the number sees the index entry of the record.
         self.durable.load(Ordering::Acquire)
+    }
+
+    /// What a checkpoint may vouch for: what is durable.
+    pub(crate) fn vouched_for(&self) -> u64 {
+        if self.planted.has(Bug::CheckpointBeforeData) {
+            return self.state.lock().next_lsn - 1;
+        }
+        self.durable()
     }
 
     pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
@@ -309,7 +321,9 @@ impl Shared {
             }
         };
         // The next batch gets its leader first; only then do ours learn that they may go on.
-        state.open.done.changed.notify_one();
+        if !self.planted.has(Bug::NoHandOver) {
+            state.open.done.changed.notify_one();
+        }
         if state.closed {
             state.release();
         }

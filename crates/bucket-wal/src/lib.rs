@@ -8,6 +8,7 @@ mod frame;
 mod lsn;
 mod manifest;
 mod options;
+mod planted;
 mod reader;
 mod recovery;
 mod scan;
@@ -25,6 +26,9 @@ pub use commit::Ticket;
 pub use error::WalError;
 pub use lsn::Lsn;
 pub use options::{InvalidOptions, RecoveryPolicy, WalOptions};
+#[cfg(bucket_planted)]
+#[doc(hidden)]
+pub use planted::Bug;
 pub use reader::{Reader, Record};
 pub use recovery::{Checkpoint, Damage, DamageKind, Recovery, RecoveryReport, TailState};
 pub use stats::WalStats;

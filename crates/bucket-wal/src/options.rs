@@ -6,6 +6,7 @@ use bucket_core::ByteCount;
 use bucket_vfs::{StdVfs, Vfs};
 
 use crate::error::WalError;
+use crate::planted::Planted;
 use crate::recovery::Recovery;
 use crate::sync::Arc;
 use crate::wal::Wal;
@@ -31,6 +32,7 @@ pub struct WalOptions {
     pub(crate) segment_bytes: u64,
     pub(crate) recovery: RecoveryPolicy,
     pub(crate) holder: String,
+    pub(crate) planted: Planted,
 }
 
 /// What opening does when durable bytes are damaged.
@@ -52,6 +54,7 @@ impl WalOptions {
             segment_bytes: ByteCount::mib(100).get(),
             recovery: RecoveryPolicy::Strict,
             holder: format!("pid {}", std::process::id()),
+            planted: Planted::default(),
         }
     }
 
@@ -84,6 +87,14 @@ impl WalOptions {
     /// What others are told who find the log locked; the default is the process id.
     pub fn holder(mut self, holder: impl Into<String>) -> Self {
         self.holder = holder.into();
+        self
+    }
+
+    /// Plants a bug, for the checks that have to catch it.
+    #[cfg(bucket_planted)]
+    #[doc(hidden)]
+    pub fn planted(mut self, bug: crate::Bug) -> Self {
+        self.planted = Planted::new(bug);
         self
     }
 

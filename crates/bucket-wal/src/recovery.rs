@@ -283,9 +283,9 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
     let vfs_arc = Arc::clone(&options.vfs);
     let (dir_buf, bytes) = (dir.to_owned(), options.segment_bytes);
     let mut copied = 0;
-    let mut writer = Writer::new(vfs_arc, dir_buf, bytes, log_id, last);
+    let mut writer = Writer::new(vfs_arc, dir_buf, bytes, log_id, last, options.planted);
     if let Some(frames) = unproven {
-        let (segment, count) = copy_forward(vfs, dir, log_id, &mut index, last.0, &frames)?;
+        let (segment, count) = copy_forward(dir, options, log_id, &mut index, last.0, &frames)?;
         copied = count;
         if let Some(file) = segment.file.clone() {
             writer.adopt(segment.header.clone(), file, segment.end);
@@ -409,13 +409,14 @@ fn note(
 /// Copies the records of `frames`, which nothing vouches for, into the segment that follows, durable
 /// before it is visible. The bytes they came from are void by the new segment's header.
 fn copy_forward(
-    vfs: &dyn Vfs,
     dir: &Path,
+    options: &WalOptions,
     log_id: u128,
     index: &mut Index,
     last_id: u64,
     frames: &[FrameRef],
 ) -> Result<(Segment, u64), WalError> {
+    let vfs = &*options.vfs;
     let Some((old, first)) = index.get_mut(last_id).zip(frames.first()) else {
         return Err(WalError::Closed);
     };
@@ -460,7 +461,7 @@ fn copy_forward(
     }
     let end = HEADER_LEN + bytes.len() as u64;
     header.durable_len = end;
-    let file = writer::create(vfs, dir, &header, &bytes)?;
+    let file = writer::create(vfs, dir, &header, &bytes, options.planted)?;
     let path = dir.join(segment::file_name(header.segment_id));
     Ok((Segment { header, path, file: Some(file), frames: copies, end }, count))
 }

@@ -80,7 +80,7 @@ impl Wal {
         })?;
         let recovered = recover(dir, &options)?;
         let recovery = recovered.recovery.clone();
-        let shared = Shared::new(dir.to_owned(), options.vfs, lock, recovered);
+        let shared = Shared::new(dir.to_owned(), options.vfs, lock, recovered, options.planted);
         let owner = Arc::new(Owner(Arc::clone(&shared)));
         Ok((Self { shared, owner }, recovery))
     }
@@ -176,7 +176,7 @@ impl Wal {
         let manifest = Manifest {
             generation: checkpoints.generation + 1,
             log_id: checkpoints.log_id,
-            durable_lsn: self.shared.durable(),
+            durable_lsn: self.shared.vouched_for(),
             replay_from: replay_from.get(),
             state: state.to_vec(),
         };

@@ -13,6 +13,7 @@ use bucket_vfs::{OpenMode, Vfs, VfsFile};
 
 use crate::error::WalError;
 use crate::frame::{self, Entry, FrameKind, GROUP_LEN, MAX_COUNT};
+use crate::planted::{Bug, Planted};
 use crate::scan::FrameRef;
 use crate::segment::{self, HEADER_LEN, Header, ROOM};
 use crate::sync::Arc;
@@ -32,6 +33,7 @@ pub(crate) struct Writer {
     last: (u64, u64),
     active: Option<Active>,
     buf: Vec<u8>,
+    planted: Planted,
 }
 
 #[derive(Debug)]
@@ -82,8 +84,9 @@ impl Writer {
         segment_bytes: u64,
         log_id: u128,
         last: (u64, u64),
+        planted: Planted,
     ) -> Self {
-        Self { vfs, dir, segment_bytes, log_id, last, active: None, buf: Vec::new() }
+        Self { vfs, dir, segment_bytes, log_id, last, active: None, buf: Vec::new(), planted }
     }
 
     /// Writes the group as frames and syncs it. `gap` says that numbers before `first_lsn` were given
@@ -123,8 +126,13 @@ impl Writer {
         }
 
         let poisoned = |error| CommitError::Poisoned(Arc::new(error));
-        active.file.write_all_at(&self.buf, start).map_err(poisoned)?;
-        active.file.sync_data().map_err(poisoned)?;
+        if self.planted.has(Bug::AcknowledgeBeforeSync) {
+            active.file.sync_data().map_err(poisoned)?;
+            active.file.write_all_at(&self.buf, start).map_err(poisoned)?;
+        } else {
+            active.file.write_all_at(&self.buf, start).map_err(poisoned)?;
+            active.file.sync_data().map_err(poisoned)?;
+        }
         active.end = start + self.buf.len() as u64;
         self.last = (active.header.segment_id, active.end);
         if self.buf.capacity() > 4 * GROUP_LEN {
@@ -188,7 +196,7 @@ impl Writer {
             salt: u32::from_le_bytes(segment::random()?),
             durable_len: HEADER_LEN,
         };
-        let file = create(&*self.vfs, &self.dir, &header, &[])?;
+        let file = create(&*self.vfs, &self.dir, &header, &[], self.planted)?;
         self.active = Some(Active {
             seed: header.seed(),
             header: header.clone(),
@@ -213,6 +221,7 @@ pub(crate) fn create(
     dir: &std::path::Path,
     header: &Header,
     frames: &[u8],
+    planted: Planted,
 ) -> Result<Arc<dyn VfsFile>, WalError> {
     let path = dir.join(segment::file_name(header.segment_id));
     let temporary = path.with_extension("tmp");
@@ -226,7 +235,9 @@ pub(crate) fn create(
         file.write_all_at(frames, HEADER_LEN)?;
         file.sync_data()?;
         vfs.rename(&temporary, &path)?;
-        vfs.sync_dir(dir)?;
+        if !planted.has(Bug::NoDirectorySync) {
+            vfs.sync_dir(dir)?;
+        }
         Ok(file)
     })();
     result.map_err(|error| {
