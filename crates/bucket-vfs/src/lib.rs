@@ -4,6 +4,9 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+#[cfg(feature = "sim")]
+#[cfg_attr(bucket_docsrs, doc(cfg(feature = "sim")))]
+pub mod sim;
 mod std_vfs;
 mod vfs;
 

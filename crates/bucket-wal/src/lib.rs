@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod commit;
+mod entropy;
 mod error;
 mod frame;
 mod lsn;

@@ -5,6 +5,7 @@ use std::path::Path;
 use bucket_core::ByteCount;
 use bucket_vfs::{StdVfs, Vfs};
 
+use crate::entropy::Entropy;
 use crate::error::WalError;
 use crate::planted::Planted;
 use crate::recovery::Recovery;
@@ -32,6 +33,7 @@ pub struct WalOptions {
     pub(crate) segment_bytes: u64,
     pub(crate) recovery: RecoveryPolicy,
     pub(crate) holder: String,
+    pub(crate) entropy: Entropy,
     pub(crate) planted: Planted,
 }
 
@@ -54,6 +56,7 @@ impl WalOptions {
             segment_bytes: ByteCount::mib(100).get(),
             recovery: RecoveryPolicy::Strict,
             holder: format!("pid {}", std::process::id()),
+            entropy: Entropy::default(),
             planted: Planted::default(),
         }
     }
@@ -87,6 +90,12 @@ impl WalOptions {
     /// What others are told who find the log locked; the default is the process id.
     pub fn holder(mut self, holder: impl Into<String>) -> Self {
         self.holder = holder.into();
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn entropy(mut self, entropy: Entropy) -> Self {
+        self.entropy = entropy;
         self
     }
 

@@ -213,7 +213,7 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
     let log_id = match (newest, headers.first()) {
         (Some(manifest), _) => manifest.log_id,
         (None, Some(header)) => header.log_id,
-        (None, None) => u128::from_le_bytes(segment::random()?),
+        (None, None) => u128::from_le_bytes(options.entropy.bytes()?),
     };
     headers.retain_mut(|header| {
         let foreign = header.log_id != log_id;
@@ -280,10 +280,8 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
         });
     }
 
-    let vfs_arc = Arc::clone(&options.vfs);
-    let (dir_buf, bytes) = (dir.to_owned(), options.segment_bytes);
     let mut copied = 0;
-    let mut writer = Writer::new(vfs_arc, dir_buf, bytes, log_id, last, options.planted);
+    let mut writer = Writer::new(dir.to_owned(), options, log_id, last);
     if let Some(frames) = unproven {
         let (segment, count) = copy_forward(dir, options, log_id, &mut index, last.0, &frames)?;
         copied = count;
@@ -426,7 +424,7 @@ fn copy_forward(
         first_lsn: first.first_lsn,
         prev_segment_id: last_id,
         prev_data_len: first.offset,
-        salt: u32::from_le_bytes(segment::random()?),
+        salt: u32::from_le_bytes(options.entropy.bytes()?),
         durable_len: HEADER_LEN,
     };
     old.end = first.offset;

@@ -2,7 +2,6 @@
 
 use crc32fast::Hasher;
 
-use crate::error::WalError;
 use crate::frame::{le_u32, le_u64};
 
 /// The header takes the first block of the file.
@@ -106,17 +105,6 @@ pub(crate) fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
         return None;
     }
     u64::from_str_radix(digits, 16).ok()
-}
-
-/// Random bits for identities and salts.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], WalError> {
-    use rand::TryRng;
-    let mut bytes = [0; N];
-    rand::rngs::SysRng.try_fill_bytes(&mut bytes).map_err(|error| {
-        let source = std::io::Error::other(error.to_string());
-        WalError::io("read random bytes for", std::path::Path::new("a new segment"), source)
-    })?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -11,8 +11,10 @@ use crc32fast::Hasher;
 
 use bucket_vfs::{OpenMode, Vfs, VfsFile};
 
+use crate::entropy::Entropy;
 use crate::error::WalError;
 use crate::frame::{self, Entry, FrameKind, GROUP_LEN, MAX_COUNT};
+use crate::options::WalOptions;
 use crate::planted::{Bug, Planted};
 use crate::scan::FrameRef;
 use crate::segment::{self, HEADER_LEN, Header, ROOM};
@@ -33,6 +35,7 @@ pub(crate) struct Writer {
     last: (u64, u64),
     active: Option<Active>,
     buf: Vec<u8>,
+    entropy: Entropy,
     planted: Planted,
 }
 
@@ -78,15 +81,18 @@ pub(crate) enum CommitError {
 }
 
 impl Writer {
-    pub(crate) fn new(
-        vfs: Arc<dyn Vfs>,
-        dir: PathBuf,
-        segment_bytes: u64,
-        log_id: u128,
-        last: (u64, u64),
-        planted: Planted,
-    ) -> Self {
-        Self { vfs, dir, segment_bytes, log_id, last, active: None, buf: Vec::new(), planted }
+    pub(crate) fn new(dir: PathBuf, options: &WalOptions, log_id: u128, last: (u64, u64)) -> Self {
+        Self {
+            vfs: Arc::clone(&options.vfs),
+            dir,
+            segment_bytes: options.segment_bytes,
+            log_id,
+            last,
+            active: None,
+            buf: Vec::new(),
+            entropy: options.entropy.clone(),
+            planted: options.planted,
+        }
     }
 
     /// Writes the group as frames and syncs it. `gap` says that numbers before `first_lsn` were given
@@ -193,7 +199,7 @@ impl Writer {
             prev_segment_id: self.last.0,
             // Everything before `end` was synced by the commit that wrote it.
             prev_data_len: self.last.1,
-            salt: u32::from_le_bytes(segment::random()?),
+            salt: u32::from_le_bytes(self.entropy.bytes()?),
             durable_len: HEADER_LEN,
         };
         let file = create(&*self.vfs, &self.dir, &header, &[], self.planted)?;
