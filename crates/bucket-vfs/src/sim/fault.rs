@@ -13,13 +13,14 @@ pub enum FaultKind {
     /// A write succeeds, and its bytes land one sector further on the medium. Reads show the right
     /// content until the caches are gone.
     MisdirectedWrite,
-    /// A write, an extension or a new name fails for want of space; a write leaves its first half.
+    /// A write, an extension or a new name fails for want of space; of a write about the first half is
+    /// there, in whole sectors.
     NoSpace,
     /// A read fails with EIO.
     ReadError,
     /// A read returns one wrong bit.
     ReadFlip,
-    /// A write is cut short: its first half is written, then it fails with EIO.
+    /// A write is cut short: about its first half is written, in whole sectors, then it fails with EIO.
     ShortWrite,
     /// The operation does not return until [`SimDisk::release`](super::SimDisk::release).
     Stall,
@@ -105,6 +106,10 @@ pub(super) struct Faults(Vec<Fault>);
 impl Faults {
     pub(super) fn add(&mut self, fault: Fault) {
         self.0.push(fault);
+    }
+
+    pub(super) const fn armed(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn clear(&mut self) {

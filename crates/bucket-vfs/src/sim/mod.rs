@@ -6,9 +6,9 @@
 //!
 //! # Testing your own code
 //!
-//! Write the code against [`Vfs`](crate::Vfs), run it once on a disk that keeps its history, and then
-//! visit every operation: cut the power while it is under way, start the code again on what is left,
-//! and check what it promised.
+//! Write the code against [`Vfs`](crate::Vfs), run it once on a disk that keeps its history, and let an
+//! [`Explorer`] visit every operation: it cuts the power while the operation is under way, starts your
+//! recovery on what is left, and cuts the power in there again. By hand, for a single crash at each:
 //!
 //! ```
 //! use std::path::Path;
@@ -61,6 +61,7 @@
 //! Content of other files in place of a lost write, reordering across a sync, damage to file system
 //! structures, permissions, links. [`FaultKind`] lists what goes wrong on demand.
 
+mod explore;
 mod fault;
 mod image;
 mod random;
@@ -83,6 +84,7 @@ use crate::vfs::Vfs;
 use fault::{Doing, Faults};
 use tree::{Id, Tree};
 
+pub use explore::{Coverage, Crash, Explorer, Failure};
 pub use fault::{Fault, FaultKind};
 
 /// A disk in memory. Clones share it.
@@ -196,7 +198,7 @@ impl SimDisk {
     /// What the operation with this number was, for a person: `write /log/seg-1 at 4096, 512 bytes`.
     pub fn describe(&self, operation: u64) -> String {
         let described = self.state().described.get((operation as usize).wrapping_sub(1)).cloned();
-        described.unwrap_or_else(|| String::from("no such operation"))
+        described.unwrap_or_else(|| String::from("after the last operation"))
     }
 
     /// Cuts the power while the operation with this number is under way: it and everything after it
@@ -211,7 +213,7 @@ impl SimDisk {
     }
 
     /// The machine loses its power, if it has not yet, and starts again: what is pending survives as
-    /// `survivors` says, and is durable from then on. Locks and faults are gone.
+    /// `survivors` says, and is durable from then on. Locks are gone; faults that are armed stay so.
     pub fn crash(&self, survivors: Survivors) {
         let mut state = self.state();
         state.tree.crash(survivors);
@@ -219,7 +221,7 @@ impl SimDisk {
     }
 
     /// The process is killed and the machine goes on: nothing is lost, nothing becomes durable. Locks
-    /// and faults are gone.
+    /// are gone; faults that are armed stay so.
     pub fn kill(&self) {
         self.restart(self.state());
     }
@@ -227,7 +229,6 @@ impl SimDisk {
     fn restart(&self, mut state: MutexGuard<'_, State>) {
         state.epoch += 1;
         state.locks.clear();
-        state.faults.clear();
         state.off = false;
         state.power_off_at = None;
         state.releases += 1;
@@ -248,6 +249,11 @@ impl SimDisk {
     /// Arms a fault.
     pub fn inject(&self, fault: Fault) {
         self.state().faults.add(fault);
+    }
+
+    /// How many faults wait for their operation. 0 says that all have hit.
+    pub fn armed_faults(&self) -> usize {
+        self.state().faults.armed()
     }
 
     /// Disarms all faults.

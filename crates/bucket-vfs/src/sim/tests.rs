@@ -236,13 +236,17 @@ fn faults_hit_the_operation_that_they_count_down_to() {
     file.write_all_at(b"1", 0).unwrap();
     file.write_all_at(b"2", 0).unwrap_err();
     file.write_all_at(b"3", 0).unwrap();
+    assert_eq!(disk.armed_faults(), 0);
     disk.inject(Fault::new(FaultKind::ShortWrite));
-    file.write_all_at(b"abcd", 0).unwrap_err();
+    file.write_all_at(&[b'a'; 2_000], 0).unwrap_err();
     disk.inject(Fault::new(FaultKind::ReadError).on("/g"));
-    assert_eq!(&read(&disk, "/f").unwrap()[..4], b"ab\0\0");
+    let content = read(&disk, "/f").unwrap();
+    assert_eq!((content.len(), &content[510..]), (512, &b"aa"[..]));
     disk.inject(Fault::new(FaultKind::ReadError).on("/f"));
     read(&disk, "/f").unwrap_err();
     disk.inject(Fault::new(FaultKind::ReadFlip));
+    // Faults are the disk's and not the process's.
+    disk.kill();
     assert_ne!(read(&disk, "/f").unwrap(), read(&disk, "/f").unwrap());
 }
 
@@ -250,15 +254,16 @@ fn faults_hit_the_operation_that_they_count_down_to() {
 fn a_full_disk_says_so_and_keeps_what_fitted() {
     let disk = SimDisk::new();
     let file = durable(&disk, "/f", &[1; 100]);
-    disk.set_capacity(Some(150));
-    assert_eq!(disk.mount().available_bytes(Path::new("/")).unwrap(), 50);
-    let error = file.write_all_at(&[2; 100], 100).unwrap_err();
+    disk.set_capacity(Some(1_500));
+    assert_eq!(disk.mount().available_bytes(Path::new("/")).unwrap(), 1_400);
+    let error = file.write_all_at(&[2; 2_000], 100).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert_eq!(read(&disk, "/f").unwrap().len(), 150);
-    file.write_all_at(&[3; 150], 0).unwrap();
-    assert_eq!(file.set_len(151).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    // Whole sectors.
+    assert_eq!(read(&disk, "/f").unwrap().len(), 1_024);
+    file.write_all_at(&[3; 1_024], 0).unwrap();
+    assert_eq!(file.set_len(1_501).unwrap_err().kind(), io::ErrorKind::StorageFull);
     disk.set_capacity(None);
-    file.set_len(151).unwrap();
+    file.set_len(1_501).unwrap();
     disk.inject(Fault::new(FaultKind::NoSpace));
     let error = disk.mount().open(Path::new("/g"), OpenMode::CreateNew).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);

@@ -172,6 +172,11 @@ impl VfsFile for SimFile {
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let (mut state, hit) = self.disk.begin(self.epoch, Doing::Write, &self.path)?;
+        // The page cache takes whole blocks, so a short write ends at the boundary of one.
+        let whole = |len: usize| {
+            let end = (offset + len as u64) / SECTOR * SECTOR;
+            end.saturating_sub(offset) as usize
+        };
         let half = buf.len() / 2;
         let grows =
             (offset + buf.len() as u64).saturating_sub(state.tree.file(self.id)?.live.len());
@@ -179,9 +184,9 @@ impl VfsFile for SimFile {
         let mut medium = None;
         let (written, error) = match hit {
             Some(FaultKind::WriteError) => (0, Some(eio())),
-            Some(FaultKind::ShortWrite) => (half, Some(eio())),
-            Some(FaultKind::NoSpace) => (half, Some(no_space())),
-            _ if missing > 0 => (buf.len().saturating_sub(missing), Some(no_space())),
+            Some(FaultKind::ShortWrite) => (whole(half), Some(eio())),
+            Some(FaultKind::NoSpace) => (whole(half), Some(no_space())),
+            _ if missing > 0 => (whole(buf.len().saturating_sub(missing)), Some(no_space())),
             Some(FaultKind::BitFlip) => {
                 let mut data = buf.to_vec();
                 if let Some(byte) = data.get_mut(half) {

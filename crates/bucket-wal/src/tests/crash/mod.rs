@@ -1,0 +1,76 @@
+//! Power loss: whatever a crash leaves of what was not synced, nothing that was durable is lost.
+
+mod faults;
+#[cfg(bucket_planted)]
+mod planted;
+mod script;
+
+use bucket_vfs::sim::{Coverage, Crash, Explorer, Failure, SimDisk, Survivors};
+
+use self::script::{Plant, Rig, Script, Violation};
+use crate::WalError;
+
+#[test]
+fn nothing_durable_is_lost_whatever_a_crash_and_a_second_one_leave() {
+    match campaign(|options| options, 60) {
+        Ok(coverage) => {
+            println!("crash states of the log: {coverage}");
+            // Fewer would mean that the workload or the disk has lost its teeth.
+            assert!(coverage.crashes + coverage.second_crashes >= 3_000, "{coverage}");
+        }
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+/// Runs the standard workload on a healthy disk and crashes it everywhere.
+fn campaign(plant: Plant, seeds: u64) -> Result<Coverage, Box<Failure<Violation>>> {
+    let disk = SimDisk::new();
+    disk.keep_history();
+    let mut script = Script::default();
+    script.run(&mut Rig::new(disk.clone(), plant, 0)).expect("the disk is healthy");
+    Explorer::new(&disk)
+        .seeds(seeds)
+        .promises(|operation| script.durable(operation))
+        .run(|disk, crash| recover(&script, plant, disk, crash))
+}
+
+/// Opens the log and checks all that was promised; returns the newest record that it shows.
+fn recover(
+    script: &Script,
+    plant: Plant,
+    disk: &SimDisk,
+    crash: &Crash<'_, u64>,
+) -> Result<u64, Violation> {
+    let mut rig = Rig::new(disk.clone(), plant, 1 << 32);
+    let (wal, recovery) = rig
+        .open()
+        .map_err(|error| Violation::new("the log opens after a crash", error.to_string()))?;
+    let last = script.check(crash.operation(), &wal, &recovery)?;
+    if let Some(&shown) = crash.before()
+        && last < shown
+    {
+        let detail = format!("record {shown} was read before, the newest is {last}");
+        return Err(Violation::new("what was exposed stays", detail));
+    }
+    // A clean restart would be another operation; what is looked at here is the recovery alone.
+    disk.kill();
+    goes_on(&disk.fork(), plant, last)?;
+    Ok(last)
+}
+
+/// A recovered log takes records and keeps them.
+fn goes_on(disk: &SimDisk, plant: Plant, last: u64) -> Result<(), Violation> {
+    const CHECK: &str = "a recovered log keeps what it acknowledges";
+    let failed = |error: WalError| Violation::new(CHECK, format!("{error:?}"));
+    let mut rig = Rig::new(disk.clone(), plant, 2 << 32);
+    let (wal, _) = rig.open().map_err(failed)?;
+    let lsn = wal.append(b"after the crash").map_err(failed)?;
+    disk.crash(Survivors::None);
+    drop(wal);
+    let (wal, _) = rig.open().map_err(failed)?;
+    let found = wal.read(lsn).map_err(failed)?;
+    if lsn.get() != last + 1 || found.payload != b"after the crash" {
+        return Err(Violation::new(CHECK, format!("record {lsn}")));
+    }
+    Ok(())
+}
