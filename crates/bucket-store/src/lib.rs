@@ -5,6 +5,7 @@
 mod bucket;
 #[cfg(unix)]
 mod fs_remote;
+mod planted;
 mod resilient;
 mod sync;
 
@@ -15,4 +16,7 @@ pub use bucket::{
 };
 #[cfg(unix)]
 pub use fs_remote::{FsRemote, LazyFsRemote};
+#[cfg(bucket_planted)]
+#[doc(hidden)]
+pub use planted::Bug;
 pub use resilient::{ResilientBuilder, ResilientError, ResilientRemote};

@@ -10,6 +10,7 @@ use bucket_vfs::{OpenMode, Vfs, VfsFile};
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use crate::planted::{Bug, Planted};
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, Ordering};
 
 /// The directory of blobs.
@@ -21,16 +22,25 @@ pub(crate) struct Blobs {
     incarnation: u128,
     counter: AtomicU64,
     syncs: DirSyncs,
+    planted: Planted,
 }
 
 impl Blobs {
-    pub(crate) fn open(vfs: Arc<dyn Vfs>, dir: PathBuf, incarnation: u128) -> io::Result<Self> {
+    pub(crate) fn open(
+        vfs: Arc<dyn Vfs>,
+        dir: PathBuf,
+        incarnation: u128,
+        planted: Planted,
+    ) -> io::Result<Self> {
         match vfs.create_dir(&dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
+        // Also when it was there: an earlier opening may have died before this. Without it a power loss
+        // takes the directory, and every blob in it whose name was synced.
+        vfs.sync_dir(dir.parent().unwrap_or(Path::new(".")))?;
         let (counter, syncs) = (AtomicU64::new(0), DirSyncs::default());
-        Ok(Self { vfs, dir, incarnation, counter, syncs })
+        Ok(Self { vfs, dir, incarnation, counter, syncs, planted })
     }
 
     /// Starts a blob.
@@ -95,8 +105,12 @@ impl BlobWriter<'_> {
 
     /// Makes the blob durable, with its name.
     pub(crate) fn finish(mut self) -> io::Result<(String, u64, Digest)> {
-        self.file.sync_data()?;
-        self.blobs.syncs.sync(|| self.blobs.vfs.sync_dir(&self.blobs.dir))?;
+        if !self.blobs.planted.has(Bug::AcknowledgeBeforeSync) {
+            self.file.sync_data()?;
+        }
+        if !self.blobs.planted.has(Bug::NoDirectorySync) {
+            self.blobs.syncs.sync(|| self.blobs.vfs.sync_dir(&self.blobs.dir))?;
+        }
         let digest = Digest::new(std::mem::take(&mut self.hasher).finalize().into());
         // The name is there until the blob is finished, which is now.
         Ok((self.name.take().unwrap_or_default(), self.len, digest))

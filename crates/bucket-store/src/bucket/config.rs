@@ -8,6 +8,7 @@ use bucket_remote::Remote;
 use bucket_vfs::{StdVfs, Vfs};
 
 use crate::bucket::{Bucket, ConfigError, StoreError};
+use crate::planted::Planted;
 use crate::resilient::ResilientRemote;
 use crate::sync::Arc;
 
@@ -41,6 +42,7 @@ pub struct BucketBuilder {
     pub(crate) op_timeout: Duration,
     pub(crate) late_window: Option<Duration>,
     pub(crate) backoff: (Duration, Duration),
+    pub(crate) planted: Planted,
 }
 
 #[derive(Clone, Debug)]
@@ -64,6 +66,7 @@ impl BucketBuilder {
             op_timeout: Duration::from_secs(60),
             late_window: None,
             backoff: (Duration::from_millis(200), Duration::from_secs(60)),
+            planted: Planted::default(),
         }
     }
 
@@ -132,6 +135,14 @@ impl BucketBuilder {
     /// The files to work on; the default is the machine's file system.
     pub fn vfs(mut self, vfs: Arc<dyn Vfs>) -> Self {
         self.vfs = vfs;
+        self
+    }
+
+    /// Plants a bug, for the checks that have to catch it.
+    #[cfg(bucket_planted)]
+    #[doc(hidden)]
+    pub const fn planted(mut self, bug: crate::Bug) -> Self {
+        self.planted = Planted::new(bug);
         self
     }
 

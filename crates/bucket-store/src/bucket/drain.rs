@@ -6,17 +6,18 @@
 use std::io::Read;
 use std::time::Duration;
 
-use bucket_core::{Ctx, OpKind};
+use bucket_core::{Ctx, OpKind, Tick};
 use bucket_remote::{Body, Digest, Meta, Precondition, PutOptions, RemoteErrorKind};
 use bucket_wal::WalError;
 use sha2::Digest as _;
 use sha2::Sha256;
 
 use crate::bucket::engine::{Job, Known, Next, Outcome, Parked, PendingChange, Settled};
-use crate::bucket::inner::Inner;
+use crate::bucket::inner::{Inner, State};
 use crate::bucket::record::{Change, Payload, StoreRecord};
+use crate::planted::Bug;
 use crate::resilient::ResilientError;
-use crate::sync::Arc;
+use crate::sync::{Arc, MutexGuard};
 
 /// How long a remote that refuses credentials, or is full, is left alone.
 const PARK: Duration = Duration::from_secs(5);
@@ -31,30 +32,55 @@ pub(crate) fn work(inner: &Arc<Inner>) {
             inner.work.wait(&mut state);
             continue;
         }
-        let mut replaced = Vec::new();
         let now = inner.clock.now();
-        match state.engine.next(now, &mut replaced) {
-            Next::Wait(None) => {
-                inner.work.wait(&mut state);
-            }
-            Next::Wait(Some(until)) => {
-                inner.work.wait_for(&mut state, until.since(now));
-            }
-            Next::Start(job) => {
-                drop(state);
-                let settled = replaced.iter().all(|settled| settle(inner, settled));
-                if settled {
-                    run(inner, &job);
+        match turn(inner, state, now) {
+            (locked, Turn::Done) => state = locked,
+            (locked, Turn::Wait(until)) => {
+                state = locked;
+                match until {
+                    None => inner.work.wait(&mut state),
+                    Some(until) => {
+                        inner.work.wait_for(&mut state, until.since(now));
+                    }
                 }
-                state = inner.state.lock();
             }
         }
     }
 }
 
+/// What came of one turn.
+pub(crate) enum Turn {
+    Done,
+    /// Nothing is due before this, as far as is known.
+    Wait(Option<Tick>),
+}
+
+/// Does one job, with the state unlocked, if one is due.
+pub(crate) fn turn<'a>(
+    inner: &'a Arc<Inner>,
+    mut state: MutexGuard<'a, State>,
+    now: Tick,
+) -> (MutexGuard<'a, State>, Turn) {
+    let mut replaced = Vec::new();
+    let job = match state.engine.next(now, &mut replaced) {
+        Next::Wait(until) => return (state, Turn::Wait(until)),
+        Next::Start(job) => job,
+    };
+    drop(state);
+    if replaced.iter().all(|settled| settle(inner, settled)) {
+        run(inner, &job);
+    }
+    (inner.state.lock(), Turn::Done)
+}
+
 /// One job from attempt to settlement.
 fn run(inner: &Arc<Inner>, job: &Job) {
     let outcome = attempt(inner, job);
+    if inner.config.planted.has(Bug::EvictUndrained)
+        && let PendingChange::Put { blob: Some(name), .. } = &job.op.change
+    {
+        inner.blobs.remove(name);
+    }
     let mut state = inner.state.lock();
     if let Some(what) = outcome.complaint() {
         state.last_error = Some(format!("{}: {what}", job.key));

@@ -19,6 +19,7 @@ use crate::bucket::engine::{Engine, EngineConfig, Known, Op, PendingChange};
 use crate::bucket::error::StoreError;
 use crate::bucket::record::{Change, Payload, StoreRecord};
 use crate::bucket::status;
+use crate::planted::Bug;
 use crate::resilient::ResilientRemote;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, Ordering};
 
@@ -112,7 +113,7 @@ impl Inner {
         })?;
         let incarnation = u128::from_le_bytes(bits);
         let blob_dir = dir.join("blobs");
-        let blobs = Blobs::open(Arc::clone(&vfs), blob_dir.clone(), incarnation)
+        let blobs = Blobs::open(Arc::clone(&vfs), blob_dir.clone(), incarnation, config.planted)
             .map_err(|error| StoreError::io("open", &blob_dir, error))?;
         let remote = match &config.remote {
             RemoteSource::Resilient(remote) => remote.clone(),
@@ -144,7 +145,11 @@ impl Inner {
         // The incarnation is random, and its lower half is as good a seed as any.
         let mut engine = Engine::new(engine_config, incarnation as u64);
         engine.after_crash(clock.now());
-        let from = recovery.replay_from();
+        let from = if config.planted.has(Bug::SkipReplay) {
+            wal.durable_lsn().next()
+        } else {
+            recovery.replay_from()
+        };
         let blobs_needed = replay(dir, &wal, from, &*clock, &mut engine, &mut catalog)?;
         if degraded.is_none() {
             blobs
@@ -206,7 +211,11 @@ impl Inner {
         if state.degraded.is_some() || state.faulted {
             return Ok(());
         }
-        let frontier = state.engine.frontier().unwrap_or(state.next_lsn);
+        let frontier = if self.config.planted.has(Bug::CheckpointBeforeData) {
+            state.next_lsn
+        } else {
+            state.engine.frontier().unwrap_or(state.next_lsn)
+        };
         let encoded = state.catalog.encode();
         drop(state);
         let generation = checkpoints.generation + 1;

@@ -1,0 +1,116 @@
+//! Power loss under a whole bucket: whatever a crash leaves of what was not synced, what was
+//! acknowledged is read again and reaches the remote.
+
+#[cfg(bucket_planted)]
+mod planted;
+mod remote;
+mod script;
+
+use std::collections::BTreeMap;
+
+use bucket_vfs::sim::{Coverage, Crash, Explorer, Failure, SimDisk};
+
+use self::script::{Content, KEYS, Plant, Rig, Script, Violation};
+use crate::bucket::tests::key;
+use crate::bucket::{Bucket, StoreError};
+
+#[test]
+fn nothing_acknowledged_is_lost_whatever_a_crash_and_a_second_one_leave() {
+    match campaign(|builder| builder, 8) {
+        Ok(coverage) => {
+            println!("crash states of the bucket: {coverage}");
+            // Fewer would mean that the workload or the disk has lost its teeth.
+            assert!(coverage.crashes >= 200 && coverage.recoveries >= 3_000, "{coverage}");
+        }
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+/// Runs the standard workload on a healthy disk and crashes it everywhere.
+fn campaign(plant: Plant, seeds: u64) -> Result<Coverage, Box<Failure<Violation>>> {
+    let disk = SimDisk::new();
+    disk.keep_history();
+    let (mut script, rig) = (Script::default(), Rig::new(disk.clone(), plant));
+    script.run(&rig).expect("the disk is healthy");
+    Explorer::new(&disk)
+        .seeds(seeds)
+        .seeds_in_recovery(0)
+        .promises(|operation| script.acknowledged(operation))
+        .run(|disk, crash| recover(&script, &rig, disk, crash))
+}
+
+type Shown = BTreeMap<&'static str, Content>;
+
+/// Opens the bucket and checks what it shows, now and once everything is drained.
+fn recover(
+    script: &Script,
+    origin: &Rig,
+    disk: &SimDisk,
+    crash: &Crash<'_, Shown>,
+) -> Result<Shown, Violation> {
+    let at = crash.operation();
+    let drained = disk.fork();
+    let bucket = open(&origin.at_operation(at, disk.clone()))?;
+    let shown = read_all(&bucket)?;
+    disk.kill();
+    for (name, content) in &shown {
+        if !script.legal(at, name).contains(&content) {
+            let detail = format!("{name} holds {}", describe(content));
+            return Err(Violation::new("what was acknowledged is read", detail));
+        }
+    }
+    if let Some(before) = crash.before()
+        && *before != shown
+    {
+        return Err(Violation::new("what was shown stays", format!("{shown:?}")));
+    }
+
+    let rig = origin.at_operation(at, drained);
+    let bucket = open(&rig)?;
+    rig.drain(&bucket, 10_000);
+    let status = bucket.status();
+    if status.pending_ops > 0 {
+        return Err(Violation::new("everything reaches the remote", format!("{status:?}")));
+    }
+    for (name, content) in &shown {
+        let found = rig.at_remote(name);
+        if found != *content {
+            let detail = format!("{name} was {}, now {}", describe(content), describe(&found));
+            return Err(Violation::new("the remote gets what was read", detail));
+        }
+    }
+    Ok(shown)
+}
+
+fn open(rig: &Rig) -> Result<Bucket, Violation> {
+    let failed = |error: &dyn std::fmt::Debug| {
+        Violation::new("the bucket opens after a crash", format!("{error:?}"))
+    };
+    let bucket = rig.open().map_err(|error| failed(&error))?;
+    match bucket.status().degraded {
+        Some(damage) => Err(failed(&damage)),
+        None => Ok(bucket),
+    }
+}
+
+fn read_all(bucket: &Bucket) -> Result<Shown, Violation> {
+    let failed = |name, error: &dyn std::fmt::Debug| {
+        Violation::new("what was acknowledged is read", format!("{name}: {error:?}"))
+    };
+    let read = |name| match bucket.get(&key(name)) {
+        Ok(body) => {
+            let bytes = body.to_bytes().map_err(|error| failed(name, &error))?;
+            Ok((name, Some(bytes.to_vec())))
+        }
+        Err(StoreError::NotFound { .. }) => Ok((name, None)),
+        Err(error) => Err(failed(name, &error)),
+    };
+    KEYS.into_iter().map(read).collect()
+}
+
+fn describe(content: &Content) -> String {
+    match content {
+        Some(bytes) => format!("{} bytes starting {:?}", bytes.len(), &bytes[..bytes.len().min(4)]),
+        None => String::from("nothing"),
+    }
+}

@@ -1,0 +1,50 @@
+//! The campaign against buckets with a planted bug: each must be caught, by a check that is there for it.
+
+use super::campaign;
+use super::script::Plant;
+use crate::{BucketBuilder, Bug};
+
+/// Runs the campaign and prints what caught the bug; fails when nothing did, or something else.
+fn is_caught(bug: Bug, plant: Plant) {
+    const CHECKS: [&str; 3] = [
+        "everything reaches the remote",
+        "the remote gets what was read",
+        "what was acknowledged is read",
+    ];
+    match campaign(plant, 12) {
+        Ok(coverage) => panic!("{bug:?} was not caught: {coverage}"),
+        Err(failure) => {
+            println!("caught: store {bug:?}: {failure}");
+            assert!(CHECKS.contains(&failure.error.check), "caught for another reason");
+        }
+    }
+}
+
+#[test]
+fn planted_acknowledge_before_sync_is_caught() {
+    let plant = |builder: BucketBuilder| builder.planted(Bug::AcknowledgeBeforeSync);
+    is_caught(Bug::AcknowledgeBeforeSync, plant);
+}
+
+#[test]
+fn planted_checkpoint_before_data_is_caught() {
+    let plant = |builder: BucketBuilder| builder.planted(Bug::CheckpointBeforeData);
+    is_caught(Bug::CheckpointBeforeData, plant);
+}
+
+#[test]
+fn planted_evict_undrained_is_caught() {
+    let plant = |builder: BucketBuilder| builder.planted(Bug::EvictUndrained);
+    is_caught(Bug::EvictUndrained, plant);
+}
+
+#[test]
+fn planted_no_directory_sync_is_caught() {
+    let plant = |builder: BucketBuilder| builder.planted(Bug::NoDirectorySync);
+    is_caught(Bug::NoDirectorySync, plant);
+}
+
+#[test]
+fn planted_skip_the_replay_is_caught() {
+    is_caught(Bug::SkipReplay, |builder: BucketBuilder| builder.planted(Bug::SkipReplay));
+}
