@@ -11,6 +11,7 @@ usage: cargo xtask COMMAND
   test [-p CRATE]    unit, integration and documentation tests with every feature
   doc                the documentation, warnings denied
   drill              write, kill and check for 30 s with the real binary
+  services [--heavy] install the servers that the tests start; --heavy: the IPFS node as well
   help               this text";
 
 /// One command with its options.
@@ -22,6 +23,7 @@ pub(crate) enum Command {
     Fmt { check: bool },
     Help,
     Lint,
+    Services { heavy: bool },
     Test { package: Option<String> },
     Tidy,
 }
@@ -36,6 +38,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         Some("fmt") => Command::Fmt { check: false },
         Some("help" | "--help" | "-h") => Command::Help,
         Some("lint") => Command::Lint,
+        Some("services") => Command::Services { heavy: false },
         Some("test") => Command::Test { package: None },
         Some("tidy") => Command::Tidy,
         Some(other) => return Err(format!("no command {other:?}")),
@@ -45,6 +48,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         match (&mut command, arg.as_str()) {
             (Command::Ci { keep_going }, "--keep-going") => *keep_going = true,
             (Command::Fmt { check }, "--check") => *check = true,
+            (Command::Services { heavy }, "--heavy") => *heavy = true,
             (Command::Test { package }, "-p" | "--package") => {
                 *package = Some(args.next().ok_or("-p needs the name of a crate")?);
             }
@@ -66,6 +70,7 @@ mod tests {
     fn a_command_takes_its_own_options() {
         assert_eq!(parse_line("ci --keep-going"), Ok(Command::Ci { keep_going: true }));
         assert_eq!(parse_line("fmt --check"), Ok(Command::Fmt { check: true }));
+        assert_eq!(parse_line("services --heavy"), Ok(Command::Services { heavy: true }));
         let package = Some("bucket-wal".to_owned());
         assert_eq!(parse_line("test -p bucket-wal"), Ok(Command::Test { package }));
     }

@@ -11,6 +11,7 @@ mod flags;
 mod fmt;
 mod lint;
 mod packages;
+mod services;
 mod test;
 mod tidy;
 mod tools;
@@ -64,6 +65,7 @@ fn run(command: &Command) -> Result {
             Ok(Outcome::Done)
         }
         Command::Lint => lint::run(),
+        Command::Services { heavy } => services::run(*heavy),
         Command::Test { package } => test::run(package.as_deref()),
         Command::Tidy => tidy::run(),
     }
