@@ -1,18 +1,21 @@
-//! The harness: the binary, built once, and sandboxes to run it in.
+//! The harness: the binary in a sandbox, and real servers that a test starts, hurts and stops.
+//!
+//! [`Sandbox`] runs the command `bucket` as its users do. [`Service`] owns one real process, with
+//! ports, a directory and a log of its own; [`Server`] is what the servers here have in common. None
+//! of them outlives the test that started it, however that ends.
 
-#![forbid(unsafe_code)]
+#![forbid(unsafe_code)] // What must run between fork and exec, `setpriv` does for us.
 
+mod missing;
 mod sandbox;
+#[cfg(target_os = "linux")] // Looks after processes through /proc and pidfds.
+mod service;
 
 // The public interface is:
+pub use missing::{Missing, skip};
 pub use sandbox::{Done, Sandbox, binary};
-
-/// Says that a test cannot run here; fails where `CI` is set.
-///
-/// # Panics
-///
-/// Where `CI` is set.
-pub fn skip(why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "this must run in CI: {why}");
-    println!("SKIPPED: {why}");
-}
+#[cfg(target_os = "linux")]
+pub use service::{
+    Builder, Ipfs, NotReady, Place, Postgres, Redis, S3, SecretService, Server, Service, Socket,
+    sockets,
+};
