@@ -12,6 +12,7 @@ usage: cargo xtask COMMAND
   doc                the documentation, warnings denied
   drill              write, kill and check for 30 s with the real binary
   services [--heavy] install the servers that the tests start; --heavy: the IPFS node as well
+  sim [SCENARIO…] [--seeds N]  policies in simulated outages: a table, a chart, rows for the report
   help               this text";
 
 /// One command with its options.
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     Help,
     Lint,
     Services { heavy: bool },
+    /// Its arguments are for the simulator to read.
+    Sim { args: Vec<String> },
     Test { package: Option<String> },
     Tidy,
 }
@@ -39,6 +42,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         Some("help" | "--help" | "-h") => Command::Help,
         Some("lint") => Command::Lint,
         Some("services") => Command::Services { heavy: false },
+        Some("sim") => return Ok(Command::Sim { args: args.collect() }),
         Some("test") => Command::Test { package: None },
         Some("tidy") => Command::Tidy,
         Some(other) => return Err(format!("no command {other:?}")),
@@ -71,6 +75,8 @@ mod tests {
         assert_eq!(parse_line("ci --keep-going"), Ok(Command::Ci { keep_going: true }));
         assert_eq!(parse_line("fmt --check"), Ok(Command::Fmt { check: true }));
         assert_eq!(parse_line("services --heavy"), Ok(Command::Services { heavy: true }));
+        let args = ["A1", "--seeds", "3"].map(str::to_owned).to_vec();
+        assert_eq!(parse_line("sim A1 --seeds 3"), Ok(Command::Sim { args }));
         let package = Some("bucket-wal".to_owned());
         assert_eq!(parse_line("test -p bucket-wal"), Ok(Command::Test { package }));
     }

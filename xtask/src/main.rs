@@ -12,6 +12,7 @@ mod fmt;
 mod lint;
 mod packages;
 mod services;
+mod sim;
 mod test;
 mod tidy;
 mod tools;
@@ -66,6 +67,7 @@ fn run(command: &Command) -> Result {
         }
         Command::Lint => lint::run(),
         Command::Services { heavy } => services::run(*heavy),
+        Command::Sim { args } => sim::run(args),
         Command::Test { package } => test::run(package.as_deref()),
         Command::Tidy => tidy::run(),
     }

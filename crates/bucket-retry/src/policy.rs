@@ -55,6 +55,13 @@ impl RetryPolicy {
         self.0.config.max_attempts
     }
 
+    /// The same policy with a source of jitter of its own, which starts from `seed`: for tests and
+    /// simulations of a policy that somebody else has built.
+    #[must_use]
+    pub fn with_seed(&self, seed: u64) -> Self {
+        Self::new(self.0.config.clone(), seed)
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.0.config
     }
@@ -281,6 +288,16 @@ mod tests {
         assert_eq!(first, again.delays().collect::<Vec<_>>());
         assert_ne!(first, one.delays().collect::<Vec<_>>(), "the next call draws others");
         assert_ne!(first, one.clone().delays().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_policy_with_another_seed_is_the_same_but_for_its_jitter() {
+        let built = RetryPolicy::builder().max_attempts(20).seed(1).build().unwrap();
+        let (again, other) = (built.with_seed(1), built.with_seed(2));
+        let delays = built.delays().collect::<Vec<_>>();
+        assert_eq!(delays, again.delays().collect::<Vec<_>>(), "it starts from the seed");
+        assert_ne!(delays, other.delays().collect::<Vec<_>>());
+        assert_eq!(other.max_attempts(), 20);
     }
 
     #[test]
