@@ -12,22 +12,32 @@ usage: cargo xtask COMMAND
   doc                the documentation, warnings denied
   drill              write, kill and check for 30 s with the real binary
   services [--heavy] install the servers that the tests start; --heavy: the IPFS node as well
-  sim [SCENARIO…] [--seeds N]  policies in simulated outages: a table, a chart, rows for the report
+  sim [SCENARIO…]    policies in simulated outages: table, chart, report; --seeds N, else 20
   help               this text";
 
 /// One command with its options.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    Ci { keep_going: bool },
+    Ci {
+        keep_going: bool,
+    },
     Doc,
     Drill,
-    Fmt { check: bool },
+    Fmt {
+        check: bool,
+    },
     Help,
     Lint,
-    Services { heavy: bool },
+    Services {
+        heavy: bool,
+    },
     /// Its arguments are for the simulator to read.
-    Sim { args: Vec<String> },
-    Test { package: Option<String> },
+    Sim {
+        args: Vec<String>,
+    },
+    Test {
+        package: Option<String>,
+    },
     Tidy,
 }
 

@@ -37,6 +37,12 @@ fn testing_reaches_what_is_on() {
     let _remote = bucket_kit::remote::testing::MemoryRemote::new();
 }
 
+#[cfg(feature = "sim")]
+#[test]
+fn sim_is_there() {
+    assert!(bucket_kit::sim::scenarios::hard_outage(std::time::Duration::from_secs(20)).is_ok());
+}
+
 #[cfg(feature = "store")]
 #[test]
 fn store_is_there() {

@@ -120,9 +120,7 @@ impl Fault {
         }
         match self.kind {
             // A range contains no NaN.
-            FaultKind::FailsPartly { share, .. }
-                if !(f64::MIN_POSITIVE..=1.0).contains(&share) =>
-            {
+            FaultKind::FailsPartly { share, .. } if !(f64::MIN_POSITIVE..=1.0).contains(&share) => {
                 refuse("fault", "of a share above 0 and at most 1")
             }
             _ => Ok(()),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bucket_core::{Class, OpKind, Tick};
 use bucket_sim::{
-    Arrivals, CallRecord, Client, Fault, Guarded, IpfsKit, NoPolicy, Policy, Request, Scenario, Service, Trace,
-    scenarios,
+    Arrivals, CallRecord, Client, Fault, Guarded, IpfsKit, NoPolicy, Policy, Request, Scenario,
+    Service, Trace, scenarios,
 };
 
 const fn secs(n: u64) -> Duration {
@@ -108,7 +108,8 @@ fn a_queue_before_one_server_is_as_long_as_theory_says() {
     // rho / (1 - rho) where they are exponential.
     let service_time = millis(10);
     for rho in [0.3, 0.5, 0.8] {
-        let constant = mean_wait(Service::latency(service_time).servers(1), rho * 100.0, service_time);
+        let constant =
+            mean_wait(Service::latency(service_time).servers(1), rho * 100.0, service_time);
         let expected = rho / (2.0 * (1.0 - rho));
         assert!((constant / expected - 1.0).abs() < 0.06, "M/D/1 at {rho}: {constant}, {expected}");
 

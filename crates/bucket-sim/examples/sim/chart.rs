@@ -24,7 +24,7 @@ pub(crate) fn chart(panels: &[Panel]) -> String {
     legend(&mut svg, width - RIGHT - GAP);
     svg.upright_text((18.0, TOP + PLOT.1 / 2.0), 13, "calls that reach the service, per second");
     let lower = TOP + PLOT.1 + BETWEEN;
-    svg.upright_text((18.0, lower + PLOT.1 / 2.0), 13, "requests that succeed, %");
+    svg.upright_text((18.0, lower + PLOT.1 / 2.0), 13, "requests made then that succeed, %");
 
     let most = panels.iter().flat_map(|panel| &panel.lines).flat_map(|(_, bins)| bins);
     let most = most.map(|bin| bin.calls).max().unwrap_or(0);

@@ -94,7 +94,7 @@ fn run(options: &Options) -> Result<()> {
          ipfs_kit: its breaker and its policy for reads, as its sources have them.\n",
         options.seeds
     );
-    let outages = a1(options.seeds)?;
+    let outages = a1(&OUTAGES, options.seeds)?;
     println!("{}", table::table(&outages));
 
     fs::create_dir_all(CHARTS)?;
@@ -113,8 +113,8 @@ fn run(options: &Options) -> Result<()> {
 }
 
 /// Every outage with every contender and every seed, on all processors.
-fn a1(seeds: u64) -> Result<Vec<Outage>> {
-    let scenarios: Vec<_> = OUTAGES.into_iter().map(scenario).collect::<Result<_>>()?;
+fn a1(lengths: &[Duration], seeds: u64) -> Result<Vec<Outage>> {
+    let scenarios: Vec<_> = lengths.iter().copied().map(scenario).collect::<Result<_>>()?;
     let jobs: Vec<_> = (0..scenarios.len())
         .flat_map(|n| Contender::ALL.map(|contender| (n, contender)))
         .flat_map(|(n, contender)| (1..=seeds).map(move |seed| (n, contender, seed)))
@@ -143,9 +143,9 @@ fn a1(seeds: u64) -> Result<Vec<Outage>> {
         let mine = done.iter().filter(move |(m, c, ..)| (*m, *c) == (n, contender));
         mine.map(|(.., figures)| *figures).collect()
     };
-    let outages = OUTAGES.into_iter().enumerate();
+    let outages = lengths.iter().enumerate();
     Ok(outages
-        .map(|(n, length)| Outage { length, runs: Contender::ALL.map(|c| (c, of(n, c))) })
+        .map(|(n, &length)| Outage { length, runs: Contender::ALL.map(|c| (c, of(n, c))) })
         .collect())
 }
 
@@ -200,8 +200,9 @@ mod tests {
 
     #[test]
     fn each_contender_has_a_run_for_each_seed_and_they_are_in_order() {
-        let outages = a1(2).unwrap();
-        assert_eq!(outages.len(), 4);
+        let lengths = [20, 21].map(Duration::from_secs);
+        let outages = a1(&lengths, 2).unwrap();
+        assert_eq!(outages.iter().map(|outage| outage.length).collect::<Vec<_>>(), lengths);
         for outage in &outages {
             for (contender, runs) in &outage.runs {
                 let scenario = scenario(outage.length).unwrap();

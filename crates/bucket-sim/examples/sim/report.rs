@@ -123,8 +123,18 @@ mod tests {
             let mut fields: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
             fields.sort_unstable();
             let expected = [
-                "goal", "id", "met", "ours", "peer", "peer_version", "ratio", "rounds", "theirs",
-                "unit", "variant", "what",
+                "goal",
+                "id",
+                "met",
+                "ours",
+                "peer",
+                "peer_version",
+                "ratio",
+                "rounds",
+                "theirs",
+                "unit",
+                "variant",
+                "what",
             ];
             assert_eq!(fields, expected);
             let bound: f64 = row["goal"].as_str().unwrap()[2..].parse().unwrap();
@@ -137,17 +147,12 @@ mod tests {
     fn merging_replaces_its_own_rows_and_keeps_those_of_others() {
         let dir = std::env::temp_dir().join(format!("bucket-sim-report-{}", std::process::id()));
         let path = dir.join("bench/report.json");
-        let row = |id, variant, peer, ours| {
-            json!({"id": id, "variant": variant, "peer": peer, "ours": ours})
-        };
+        let row = |id, variant, peer, ours| json!({"id": id, "variant": variant, "peer": peer, "ours": ours});
         let foreign = row("pool.1t", "x", Value::Null, 1);
         merge(&path, vec![foreign.clone(), row("a", "x", json!("p"), 1)]).unwrap();
         merge(&path, vec![row("a", "x", json!("p"), 2), row("a", "y", json!("p"), 3)]).unwrap();
         let read: Vec<Value> = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        assert_eq!(
-            read,
-            [foreign, row("a", "x", json!("p"), 2), row("a", "y", json!("p"), 3)]
-        );
+        assert_eq!(read, [foreign, row("a", "x", json!("p"), 2), row("a", "y", json!("p"), 3)]);
         fs::write(&path, "[{").unwrap();
         assert!(merge(&path, Vec::new()).is_err(), "a broken report is not overwritten");
         assert_eq!(fs::read_to_string(&path).unwrap(), "[{");

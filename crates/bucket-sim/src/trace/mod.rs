@@ -215,11 +215,7 @@ pub struct Bin {
 }
 
 /// The records of `window`, its end excluded. They are sorted by time.
-fn within<'a, T>(
-    records: &'a [T],
-    window: &Range<Duration>,
-    at: impl Fn(&T) -> Tick,
-) -> &'a [T] {
+fn within<'a, T>(records: &'a [T], window: &Range<Duration>, at: impl Fn(&T) -> Tick) -> &'a [T] {
     let first = |moment| records.partition_point(|record| at(record) < Tick::ZERO.after(moment));
     let (start, end) = (first(window.start), first(window.end));
     records.get(start..end).unwrap_or_default()
