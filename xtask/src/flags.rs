@@ -18,26 +18,15 @@ usage: cargo xtask COMMAND
 /// One command with its options.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    Ci {
-        keep_going: bool,
-    },
+    Ci { keep_going: bool },
     Doc,
     Drill,
-    Fmt {
-        check: bool,
-    },
+    Fmt { check: bool },
     Help,
     Lint,
-    Services {
-        heavy: bool,
-    },
-    /// Its arguments are for the simulator to read.
-    Sim {
-        args: Vec<String>,
-    },
-    Test {
-        package: Option<String>,
-    },
+    Services { heavy: bool },
+    Sim { args: Vec<String> },
+    Test { package: Option<String> },
     Tidy,
 }
 
@@ -52,6 +41,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         Some("help" | "--help" | "-h") => Command::Help,
         Some("lint") => Command::Lint,
         Some("services") => Command::Services { heavy: false },
+        // The simulator reads its own.
         Some("sim") => return Ok(Command::Sim { args: args.collect() }),
         Some("test") => Command::Test { package: None },
         Some("tidy") => Command::Tidy,
