@@ -184,3 +184,23 @@ impl PartialEq for Event {
 }
 
 impl Eq for Event {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_in_order_of_time_and_of_one_moment_as_they_were_scheduled() {
+        let mut events = Events::default();
+        for (client, nanos) in [(0, 9), (1, 5), (2, 5), (3, 1), (4, 5)] {
+            events.push(Tick::from_nanos(nanos), What::Arrival { client });
+        }
+        let order: Vec<usize> = std::iter::from_fn(|| events.pop())
+            .map(|(_, what)| match what {
+                What::Arrival { client } => client,
+                What::Answer { request, .. } => request,
+            })
+            .collect();
+        assert_eq!(order, [3, 1, 2, 4, 0]);
+    }
+}

@@ -71,3 +71,16 @@ pub(crate) mod streams {
         2 + 2 * index as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seed_of_a_client_differs_between_clients_and_runs_and_is_repeatable() {
+        let seed = |index, run_seed| Client::new(index, run_seed).seed;
+        assert_eq!(seed(3, 7), seed(3, 7));
+        assert_ne!(seed(3, 7), seed(4, 7));
+        assert_ne!(seed(3, 7), seed(3, 8));
+    }
+}
