@@ -12,6 +12,7 @@ use std::time::Duration;
 use bucket_core::{Blocked, Class, Classified, Clock, Gate, Tick};
 
 use crate::config::{Config, NANOS_PER_MILLI};
+use crate::planted::Bug;
 use crate::snapshot::Totals;
 use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering};
 use crate::word::{Phase, Tag, Word};
@@ -205,6 +206,10 @@ impl Inner {
 
     /// Replaces `current` by `next`, or returns what is there instead.
     fn swap(&self, current: Word, next: Word) -> Result<(), Word> {
+        if self.config.planted.has(Bug::BlindStore) {
+            self.word.store(next.bits(), Ordering::Release);
+            return Ok(());
+        }
         // Release: the partner of the loads. Acquire on failure: the loop goes on with what it read.
         self.word
             .compare_exchange_weak(current.bits(), next.bits(), Ordering::AcqRel, Ordering::Acquire)
@@ -233,10 +238,15 @@ impl Inner {
             if next != word {
                 // Before the swap that publishes the probe, and never backwards: who sees the probe
                 // sees its time. If the swap fails, the lease is at most that much longer.
-                self.probed.fetch_max(now().as_nanos(), Ordering::Relaxed);
+                if !self.config.planted.has(Bug::LateProbeTime) {
+                    self.probed.fetch_max(now().as_nanos(), Ordering::Relaxed);
+                }
                 if let Err(actual) = self.swap(word, next) {
                     word = actual;
                     continue;
+                }
+                if self.config.planted.has(Bug::LateProbeTime) {
+                    self.probed.fetch_max(now().as_nanos(), Ordering::Relaxed);
                 }
             }
             self.count(|totals| totals.admitted.add_one());
@@ -275,7 +285,7 @@ impl Inner {
     pub(crate) fn settle(&self, tag: Tag, now: impl Fn() -> Tick, outcome: Outcome) -> Recorded {
         let mut word = self.load();
         loop {
-            if word.tag() != tag {
+            if word.tag() != tag && !self.config.planted.has(Bug::LateResultCounts) {
                 self.count(|totals| totals.stale.add_one());
                 return Recorded::Stale;
             }

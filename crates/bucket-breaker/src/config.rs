@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bucket_core::Tick;
 
+use crate::planted::Planted;
 use crate::word::{MAX_PROBES, MAX_WINDOW, Word};
 use crate::{Breaker, ConfigError};
 
@@ -106,6 +107,14 @@ impl BreakerBuilder {
         self
     }
 
+    /// Plants a bug, for the models that have to catch it.
+    #[cfg(bucket_planted)]
+    #[doc(hidden)]
+    pub fn planted(mut self, bug: crate::Bug) -> Self {
+        self.config.planted = Planted::new(bug);
+        self
+    }
+
     /// Builds the breaker, closed.
     ///
     /// # Errors
@@ -133,6 +142,7 @@ pub(crate) struct Config {
     pub(crate) half_open_successes: u32,
     pub(crate) probe_lease: Duration,
     pub(crate) totals: bool,
+    pub(crate) planted: Planted,
     seed: u64,
 }
 
@@ -150,6 +160,7 @@ impl Default for Config {
             half_open_successes: 2,
             probe_lease: Duration::from_secs(10),
             totals: true,
+            planted: Planted::default(),
             seed: 0,
         }
     }

@@ -7,8 +7,11 @@ mod breaker;
 mod config;
 mod error;
 mod permit;
+mod planted;
 mod snapshot;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod word;
 
 // The public interface is:
@@ -16,4 +19,7 @@ pub use breaker::Breaker;
 pub use config::BreakerBuilder;
 pub use error::{CallError, ConfigError, Rejected};
 pub use permit::{Permit, Recorded};
+#[cfg(bucket_planted)]
+#[doc(hidden)]
+pub use planted::Bug;
 pub use snapshot::{Snapshot, State};
