@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bucket_core::{Clock, SystemClock, Tick};
 
+use crate::planted::Planted;
 use crate::slots::{Live, Reason};
 use crate::sync::Arc;
 use crate::{BlockingManager, ConfigError, Pool};
@@ -32,6 +33,7 @@ impl<M: BlockingManager> PoolBuilder<M> {
             max_waiters: usize::MAX,
             clock: Arc::new(SystemClock::new()),
             seed: None,
+            planted: Planted::default(),
         };
         Self { manager, config }
     }
@@ -127,6 +129,14 @@ impl<M: BlockingManager> PoolBuilder<M> {
         self
     }
 
+    /// Plants a bug, for the models that have to catch it.
+    #[cfg(bucket_planted)]
+    #[doc(hidden)]
+    pub fn planted(mut self, bug: crate::Bug) -> Self {
+        self.config.planted = Planted::new(bug);
+        self
+    }
+
     /// Checks the configuration and makes the pool. Connects nothing.
     ///
     /// # Errors
@@ -159,6 +169,7 @@ pub(crate) struct Config {
     pub(crate) max_waiters: usize,
     pub(crate) clock: Arc<dyn Clock>,
     seed: Option<u64>,
+    pub(crate) planted: Planted,
 }
 
 impl Config {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bucket_core::{Ctx, OpKind, Tick};
 
 use crate::config::Config;
+use crate::planted::Bug;
 use crate::slots::{Claim, Phase, Reason, Shared, Slot};
 use crate::sync::Arc;
 use crate::waiters::{Grant, Waiter};
@@ -42,7 +43,7 @@ use crate::{AcquireError, BlockingManager, PoolBuilder, PoolState, PoolStats, Po
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Pool<M: BlockingManager> {
-    handle: Arc<Handle<M>>,
+    pub(crate) handle: Arc<Handle<M>>,
 }
 
 impl<M: BlockingManager> Pool<M> {
@@ -222,8 +223,8 @@ impl<M: BlockingManager> fmt::Debug for Pool<M> {
 }
 
 /// What the handles share and the guards do not, so that the last handle can close the pool.
-struct Handle<M: BlockingManager> {
-    shared: Arc<Shared<M>>,
+pub(crate) struct Handle<M: BlockingManager> {
+    pub(crate) shared: Arc<Shared<M>>,
 }
 
 impl<M: BlockingManager> Drop for Handle<M> {
@@ -274,8 +275,10 @@ impl<M: BlockingManager> Call<'_, M> {
         let cancelled = self.ctx.cancel.is_cancelled();
         let waited = self.shared.now().since(self.begun);
         let mut inner = self.shared.inner.lock();
-        if let Some(grant) = waiter.take() {
-            return Ok(grant);
+        if !self.shared.config.planted.has(Bug::NoLastLook) {
+            if let Some(grant) = waiter.take() {
+                return Ok(grant);
+            }
         }
         inner.waiters.remove(waiter);
         Err(if cancelled { AcquireError::Cancelled } else { inner.timeout(waited) })

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bucket_core::Tick;
 
 use crate::config::Config;
+use crate::planted::Bug;
 use crate::sync::{Arc, Mutex};
 use crate::waiters::{Grant, Waiter, Waiters};
 use crate::{AcquireError, BlockingManager, PoolState, PoolStats};
@@ -359,7 +360,9 @@ impl<M: BlockingManager> Slot<M> {
             }
         }
         if let Some(waiter) = waiter {
-            waiter.wake();
+            if !self.shared.config.planted.has(Bug::ReturnedWithoutWaking) {
+                waiter.wake();
+            }
         }
     }
 
@@ -435,7 +438,9 @@ impl<M: BlockingManager> Drop for Slot<M> {
             waiter
         };
         if let Some(waiter) = waiter {
-            waiter.wake();
+            if !self.shared.config.planted.has(Bug::FreedWithoutWaking) {
+                waiter.wake();
+            }
         }
     }
 }
