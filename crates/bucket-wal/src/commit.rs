@@ -21,7 +21,7 @@ use crate::planted::{Bug, Planted};
 use crate::recovery::Recovered;
 use crate::segment;
 use crate::stats::WalStats;
-use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use crate::sync::{self, Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use crate::wal::{Index, Segment};
 use crate::writer::{CommitError, Group, Writer};
 
@@ -344,10 +344,9 @@ impl Shared {
                 state.committer = Committer::Busy;
                 // The thread holds the log weakly, so that dropping the last clone ends it.
                 let weak = Arc::downgrade(self);
-                let spawned =
-                    std::thread::Builder::new().name("wal-commit".into()).spawn(move || {
-                        while weak.upgrade().is_some_and(|shared| shared.commit_once()) {}
-                    });
+                let spawned = sync::spawn("wal-commit", move || {
+                    while weak.upgrade().is_some_and(|shared| shared.commit_once()) {}
+                });
                 if spawned.is_err() {
                     // Without a thread the caller does it; late is better than never.
                     state.committer = Committer::None;

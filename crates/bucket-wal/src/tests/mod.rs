@@ -1,6 +1,12 @@
 //! Behaviour of the whole log, through its public interface and on damaged files.
 
+#[cfg(not(bucket_loom))]
 mod behaviour;
+#[cfg(not(bucket_loom))]
 mod crash;
+#[cfg(not(bucket_loom))]
 mod damage;
+#[cfg(not(bucket_loom))]
 mod fault_vfs;
+#[cfg(bucket_loom)]
+mod loom_commit;
