@@ -1,10 +1,10 @@
 //! `cargo xtask ci`: every check in order, and a table of what each took.
 //!
-//! No step changes `RUSTFLAGS`, so the steps share what was compiled.
+//! No step but `loom` changes `RUSTFLAGS`, so the others share what was compiled.
 
 use std::time::{Duration, Instant};
 
-use crate::{Outcome, Result, doc, drill, fmt, in_ci, lint, test, tidy, tools};
+use crate::{Outcome, Result, doc, drill, fmt, in_ci, lint, loom, test, tidy, tools};
 
 type Run = fn() -> Result;
 
@@ -14,6 +14,7 @@ const STEPS: &[(&str, Run)] = &[
     ("tidy", tidy::run),
     ("lint", lint::run),
     ("test", || test::run(None)),
+    ("loom", || loom::run(None)),
     ("doc", doc::run),
     ("drill", drill::run),
 ];

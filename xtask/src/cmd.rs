@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::Result;
 
@@ -44,6 +44,15 @@ impl Cmd {
         let status =
             self.command().status().map_err(|error| format!("cannot run `{self}`: {error}"))?;
         if status.success() { Ok(()) } else { Err(format!("`{self}`: {status}").into()) }
+    }
+
+    /// Prints the command and runs it; returns whether it exits with 0 and what it wrote to standard
+    /// output. Standard error goes straight through.
+    pub(crate) fn capture(&self) -> Result<(bool, String)> {
+        println!("$ {self}");
+        let output = self.command().stderr(Stdio::inherit()).output();
+        let output = output.map_err(|error| format!("cannot run `{self}`: {error}"))?;
+        Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
     }
 
     /// Runs it silently; true when it exits with 0.

@@ -9,6 +9,7 @@ usage: cargo xtask COMMAND
   tidy               the rules that no other tool checks (docs/style.md, docs/architecture.md)
   lint               clippy with every feature, and each published crate with none
   test [-p CRATE]    unit, integration and documentation tests with every feature
+  loom [FILTER]      models of interleavings, and twins of them with a bug that must be found
   doc                the documentation, warnings denied
   drill              write, kill and check for 30 s with the real binary
   services [--heavy] install the servers that the tests start; --heavy: the IPFS node as well
@@ -24,6 +25,7 @@ pub(crate) enum Command {
     Fmt { check: bool },
     Help,
     Lint,
+    Loom { filter: Option<String> },
     Services { heavy: bool },
     Sim { args: Vec<String> },
     Test { package: Option<String> },
@@ -40,6 +42,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         Some("fmt") => Command::Fmt { check: false },
         Some("help" | "--help" | "-h") => Command::Help,
         Some("lint") => Command::Lint,
+        Some("loom") => Command::Loom { filter: None },
         Some("services") => Command::Services { heavy: false },
         // The simulator reads its own.
         Some("sim") => return Ok(Command::Sim { args: args.collect() }),
@@ -52,6 +55,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         match (&mut command, arg.as_str()) {
             (Command::Ci { keep_going }, "--keep-going") => *keep_going = true,
             (Command::Fmt { check }, "--check") => *check = true,
+            (Command::Loom { filter }, name) if filter.is_none() && !name.starts_with('-') => {
+                *filter = Some(name.to_owned());
+            }
             (Command::Services { heavy }, "--heavy") => *heavy = true,
             (Command::Test { package }, "-p" | "--package") => {
                 *package = Some(args.next().ok_or("-p needs the name of a crate")?);
@@ -74,6 +80,8 @@ mod tests {
     fn a_command_takes_its_own_options() {
         assert_eq!(parse_line("ci --keep-going"), Ok(Command::Ci { keep_going: true }));
         assert_eq!(parse_line("fmt --check"), Ok(Command::Fmt { check: true }));
+        let filter = Some("late".to_owned());
+        assert_eq!(parse_line("loom late"), Ok(Command::Loom { filter }));
         assert_eq!(parse_line("services --heavy"), Ok(Command::Services { heavy: true }));
         let args = ["A1", "--seeds", "3"].map(str::to_owned).to_vec();
         assert_eq!(parse_line("sim A1 --seeds 3"), Ok(Command::Sim { args }));
@@ -83,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused() {
-        for line in ["", "frob", "tidy --check", "test -p", "ci extra"] {
+        for line in ["", "frob", "tidy --check", "test -p", "ci extra", "loom a b", "loom -x"] {
             assert!(parse_line(line).is_err(), "{line:?}");
         }
     }

@@ -10,6 +10,7 @@ mod drill;
 mod flags;
 mod fmt;
 mod lint;
+mod loom;
 mod packages;
 mod services;
 mod sim;
@@ -66,6 +67,7 @@ fn run(command: &Command) -> Result {
             Ok(Outcome::Done)
         }
         Command::Lint => lint::run(),
+        Command::Loom { filter } => loom::run(filter.as_deref()),
         Command::Services { heavy } => services::run(*heavy),
         Command::Sim { args } => sim::run(args),
         Command::Test { package } => test::run(package.as_deref()),
