@@ -1,0 +1,62 @@
+//! The log: appends that wait for the disk, alone and in company, and submits that do not wait.
+//!
+//! These follow the pace of the disk; `cargo xtask bench --peers wal` compares and keeps the disk out of the
+//! verdict.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Duration;
+
+use bucket_wal::Wal;
+use criterion::measurement::{Measurement, WallTime};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+/// A log in a directory beside what cargo builds, which is on a disk where `/tmp` may be in memory.
+fn open(name: &str) -> (tempfile::TempDir, Wal) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let dir = tempfile::tempdir_in(folder).expect("the target directory can be written");
+    let (wal, _) = Wal::open(dir.path().join(name)).expect("an empty directory opens");
+    (dir, wal)
+}
+
+fn append(c: &mut Criterion) {
+    let mut group = c.benchmark_group("wal/append");
+    // The log grows by what is measured; nothing here trims it.
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    for len in [128, 1 << 10, 64 << 10] {
+        let (_dir, wal) = open("append");
+        let payload = vec![7; len];
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_function(format!("{len}B"), |b| b.iter(|| wal.append(black_box(&payload))));
+    }
+    group.finish();
+}
+
+fn append_in_company(c: &mut Criterion) {
+    let (_dir, wal) = open("company");
+    let payload = [7; 1 << 10];
+    c.bench_function("wal/append_8_threads/1024B", |b| {
+        b.iter_custom(|calls| {
+            // Eight share the calls, so that the figure is the time a record takes.
+            let each = calls.div_ceil(8);
+            let work = || (0..each).for_each(|_| drop(black_box(wal.append(&payload))));
+            let start = WallTime.start();
+            std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(work))));
+            WallTime.end(start)
+        });
+    });
+}
+
+fn submit(c: &mut Criterion) {
+    let (_dir, wal) = open("submit");
+    let payload = [7; 128];
+    c.bench_function("wal/submit_512_and_wait/128B", |b| {
+        b.iter(|| {
+            let tickets: Vec<_> = (0..512).map(|_| wal.submit(black_box(&payload))).collect();
+            tickets.into_iter().next_back().map(|ticket| ticket.and_then(|ticket| ticket.wait()))
+        });
+    });
+}
+
+criterion_group!(benches, append, append_in_company, submit);
+criterion_main!(benches);
