@@ -1,9 +1,12 @@
 //! The command line: [`parse`] turns arguments into a [`Command`].
 
+use crate::bench::Bench;
+
 /// What `cargo xtask help` prints.
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
+  bench [GROUP…]     our benches; --peers against other crates ([--quick|--list|--page|--compare OLD])
   ci [--keep-going]  everything below, in the order of CI; stops at the first failure
   fmt [--check]      format the sources, or fail where they are not
   tidy               the rules that no other tool checks (docs/style.md, docs/architecture.md)
@@ -19,6 +22,7 @@ usage: cargo xtask COMMAND
 /// One command with its options.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
+    Bench(Bench),
     Ci { keep_going: bool },
     Doc,
     Drill,
@@ -36,6 +40,7 @@ pub(crate) enum Command {
 pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> {
     let mut args = args.into_iter();
     let mut command = match args.next().as_deref() {
+        Some("bench") => Command::Bench(Bench::default()),
         Some("ci") => Command::Ci { keep_going: false },
         Some("doc") => Command::Doc,
         Some("drill") => Command::Drill,
@@ -53,6 +58,20 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
     };
     while let Some(arg) = args.next() {
         match (&mut command, arg.as_str()) {
+            (Command::Bench(bench), "--peers") => bench.peers = true,
+            (Command::Bench(bench), "--compare" | "--list" | "--page" | "--quick") => {
+                bench.peers = true;
+                let old = if arg == "--compare" {
+                    Some(args.next().ok_or("--compare needs a report")?)
+                } else {
+                    None
+                };
+                bench.passed_on.push(arg);
+                bench.passed_on.extend(old);
+            }
+            (Command::Bench(bench), group) if !group.starts_with('-') => {
+                bench.groups.push(arg);
+            }
             (Command::Ci { keep_going }, "--keep-going") => *keep_going = true,
             (Command::Fmt { check }, "--check") => *check = true,
             (Command::Loom { filter }, name) if filter.is_none() && !name.starts_with('-') => {
@@ -90,8 +109,23 @@ mod tests {
     }
 
     #[test]
+    fn a_bench_takes_groups_and_what_only_the_comparison_knows_implies_it() {
+        let bench = |groups: &[&str], peers, passed_on: &[&str]| {
+            let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+            Ok(Command::Bench(Bench { groups: owned(groups), peers, passed_on: owned(passed_on) }))
+        };
+        assert_eq!(parse_line("bench"), bench(&[], false, &[]));
+        assert_eq!(parse_line("bench wal --peers pool"), bench(&["wal", "pool"], true, &[]));
+        assert_eq!(parse_line("bench --quick"), bench(&[], true, &["--quick"]));
+        let compare = bench(&[], true, &["--compare", "old.json"]);
+        assert_eq!(parse_line("bench --compare old.json"), compare);
+    }
+
+    #[test]
     fn what_is_not_known_is_refused() {
-        for line in ["", "frob", "tidy --check", "test -p", "ci extra", "loom a b", "loom -x"] {
+        let lines =
+            "|frob|tidy --check|test -p|ci extra|loom a b|loom -x|bench --x|bench --compare";
+        for line in lines.split('|') {
             assert!(parse_line(line).is_err(), "{line:?}");
         }
     }

@@ -3,6 +3,7 @@
 //! Stays on std, so that it builds in seconds; anything that needs more is a binary of its own that
 //! a command here starts.
 
+mod bench;
 mod ci;
 mod cmd;
 mod doc;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> Result {
     match command {
+        Command::Bench(bench) => bench::run(bench),
         Command::Ci { keep_going } => ci::run(*keep_going),
         Command::Doc => doc::run(),
         Command::Drill => drill::run(),
