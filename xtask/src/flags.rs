@@ -15,6 +15,7 @@ usage: cargo xtask COMMAND
   loom [FILTER]      models of interleavings, and twins of them with a bug that must be found
   doc                the documentation, warnings denied
   drill              write, kill and check for 30 s with the real binary
+  self-test          plants every bug there is to plant, and sees each of them caught
   services [--heavy] install the servers that the tests start; --heavy: the IPFS node as well
   sim [SCENARIO…]    policies in simulated outages: table, chart, report; --seeds N, else 20
   help               this text";
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Help,
     Lint,
     Loom { filter: Option<String> },
+    SelfTest,
     Services { heavy: bool },
     Sim { args: Vec<String> },
     Test { package: Option<String> },
@@ -48,6 +50,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         Some("help" | "--help" | "-h") => Command::Help,
         Some("lint") => Command::Lint,
         Some("loom") => Command::Loom { filter: None },
+        Some("self-test") => Command::SelfTest,
         Some("services") => Command::Services { heavy: false },
         // The simulator reads its own.
         Some("sim") => return Ok(Command::Sim { args: args.collect() }),

@@ -13,6 +13,7 @@ mod fmt;
 mod lint;
 mod loom;
 mod packages;
+mod self_test;
 mod services;
 mod sim;
 mod test;
@@ -70,6 +71,7 @@ fn run(command: &Command) -> Result {
         }
         Command::Lint => lint::run(),
         Command::Loom { filter } => loom::run(filter.as_deref()),
+        Command::SelfTest => self_test::run(),
         Command::Services { heavy } => services::run(*heavy),
         Command::Sim { args } => sim::run(args),
         Command::Test { package } => test::run(package.as_deref()),

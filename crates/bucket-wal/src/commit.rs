@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     writer: Mutex<Writer>,
     checkpoints: Mutex<Checkpoints>,
     committer: Condvar,
-    planted: Planted,
+    pub(crate) planted: Planted,
 }
 
 struct State {

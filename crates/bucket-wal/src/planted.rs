@@ -12,10 +12,14 @@ pub enum Bug {
     AcknowledgeBeforeSync,
     /// A checkpoint is written without the records that it vouches for.
     CheckpointBeforeData,
+    /// Trimming removes records that no checkpoint has released.
+    EvictUndrained,
     /// The directory of a new segment is not synced.
     NoDirectorySync,
     /// The next batch is not told that it may lead.
     NoHandOver,
+    /// Recovery leaves out the newest records, which nothing vouches for.
+    SkipReplay,
 }
 
 /// Which bug is planted in one log.

@@ -15,6 +15,7 @@ use crate::frame::{self, Entry, FrameKind};
 use crate::lsn::Lsn;
 use crate::manifest::{self, Manifest};
 use crate::options::{RecoveryPolicy, WalOptions};
+use crate::planted::Bug;
 use crate::reader::{Place, load};
 use crate::scan::{FrameRef, Known, scan};
 use crate::segment::{self, HEADER_LEN, Header, HeaderError};
@@ -282,7 +283,9 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
 
     let mut copied = 0;
     let mut writer = Writer::new(dir.to_owned(), options, log_id, last);
-    if let Some(frames) = unproven {
+    if let Some(frames) = unproven
+        && !options.planted.has(Bug::SkipReplay)
+    {
         let (segment, count) = copy_forward(dir, options, log_id, &mut index, last.0, &frames)?;
         copied = count;
         if let Some(file) = segment.file.clone() {

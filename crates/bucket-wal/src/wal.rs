@@ -10,6 +10,7 @@ use crate::error::WalError;
 use crate::lsn::Lsn;
 use crate::manifest::{MAX_STATE_LEN, Manifest};
 use crate::options::WalOptions;
+use crate::planted::Bug;
 use crate::reader::{Place, Reader, Record, load};
 use crate::recovery::{Recovery, recover};
 use crate::scan::FrameRef;
@@ -183,7 +184,11 @@ impl Wal {
         manifest.write(&*self.shared.vfs, &self.shared.dir)?;
         checkpoints.generation = manifest.generation;
         // What the manifest before this one needs stays.
-        let keep_from = checkpoints.newest_replay_from;
+        let keep_from = if self.shared.planted.has(Bug::EvictUndrained) {
+            self.shared.durable()
+        } else {
+            checkpoints.newest_replay_from
+        };
         checkpoints.newest_replay_from = manifest.replay_from;
         self.trim(keep_from)
     }

@@ -6,7 +6,6 @@
 use std::io::{BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -28,7 +27,7 @@ pub(crate) const THREADS: usize = 16;
 
 /// Runs the child until the parent hangs up.
 pub(crate) fn work(args: &WorkerArgs) -> ExitCode {
-    match serve(&args.dir) {
+    match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "drill worker: {error}");
@@ -37,10 +36,10 @@ pub(crate) fn work(args: &WorkerArgs) -> ExitCode {
     }
 }
 
-fn serve(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
+fn serve(args: &WorkerArgs) -> Result<(), Box<dyn std::error::Error>> {
     let orders = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let remote = UnixStream::from(std::io::stdout().as_fd().try_clone_to_owned()?);
-    let bucket = Arc::new(open(dir, remote)?);
+    let bucket = Arc::new(open(args, remote)?);
 
     let (answers, to_send) = mpsc::channel::<Answer>();
     let mut output = orders.try_clone()?;
@@ -87,18 +86,25 @@ fn serve(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn open(dir: &Path, remote: UnixStream) -> Result<Bucket, Box<dyn std::error::Error>> {
+fn open(args: &WorkerArgs, remote: UnixStream) -> Result<Bucket, Box<dyn std::error::Error>> {
     let remote = Arc::new(SocketRemote::new(remote)?);
     // Small bounds, so that a drill of half a minute meets them all.
-    Ok(Bucket::builder(remote)
+    let builder = Bucket::builder(remote)
         .workers(8)
         .op_timeout(Duration::from_secs(1))
         .late_window(LATE_WINDOW)
         .backoff(Duration::from_millis(20), Duration::from_secs(1))
         .segment_size(ByteCount::mib(4))
         .max_pending_bytes(ByteCount::mib(32))
-        .when_full(WhenFull::Block { timeout: Duration::from_millis(200) })
-        .open(dir)?)
+        .when_full(WhenFull::Block { timeout: Duration::from_millis(200) });
+    #[cfg(bucket_planted)]
+    let builder = match args.bug.as_deref().map(super::self_test::bug) {
+        // Most content as a file of its own: a short drill must meet each bug.
+        Some(Some(bug)) => builder.planted(bug).inline_max(ByteCount::new(256)),
+        Some(None) => return Err("no such bug".into()),
+        None => builder,
+    };
+    Ok(builder.open(&args.dir)?)
 }
 
 /// The loop of one operation thread.

@@ -10,6 +10,8 @@ mod parent;
 mod plan;
 mod remote;
 mod report;
+#[cfg(bucket_planted)]
+mod self_test;
 mod server;
 mod wire;
 
@@ -38,6 +40,14 @@ pub(crate) struct DrillArgs {
     /// not change meanwhile.
     #[arg(long, value_name = "DIR")]
     pub(crate) input: Option<PathBuf>,
+    /// Run the drill once for each planted bug, and fail unless each is caught.
+    #[cfg(bucket_planted)]
+    #[arg(long, conflicts_with_all = ["json", "report", "input"])]
+    pub(crate) self_test: bool,
+    /// The bug of the worker.
+    #[cfg(bucket_planted)]
+    #[arg(skip)]
+    pub(crate) bug: Option<&'static str>,
 }
 
 /// The arguments of the hidden subcommand.
@@ -46,11 +56,19 @@ pub(crate) struct WorkerArgs {
     /// The directory of the bucket.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
+    /// The bug to plant.
+    #[cfg(bucket_planted)]
+    #[arg(long)]
+    pub(crate) bug: Option<String>,
 }
 
 /// Runs the drill: 0 when every verdict holds, 7 when one does not, 2 when it could not be set up.
 pub(crate) fn run(args: &DrillArgs) -> ExitCode {
     let seed = args.seed.unwrap_or_else(plan::random_seed);
+    #[cfg(bucket_planted)]
+    if args.self_test {
+        return self_test::run(args, seed);
+    }
     report::start(seed, args);
     match parent::run(args, seed) {
         Ok(outcome) => report::finish(&outcome, args),

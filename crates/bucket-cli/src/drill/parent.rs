@@ -35,6 +35,8 @@ pub(crate) fn run(args: &DrillArgs, seed: u64) -> Result<Outcome, String> {
     let server = Server::start(seed).map_err(|error| format!("cannot start a thread: {error}"))?;
     let duration = Duration::from_secs(args.duration);
     let mut drill = Drill::new(seed, duration, executable, dir.path(), server, inputs, args.json)?;
+    #[cfg(bucket_planted)]
+    drill.worker_args.extend(args.bug.iter().flat_map(|bug| ["--bug", bug]));
     let mut outcome = drill.run()?;
     drop(drill);
     if !outcome.holds() {
@@ -50,6 +52,8 @@ struct Drill {
     duration: Duration,
     executable: PathBuf,
     dir: PathBuf,
+    /// What the worker is told beside its directory; only a planted bug so far.
+    worker_args: Vec<&'static str>,
     server: Server,
     json: bool,
     bar: ProgressBar,
@@ -134,6 +138,7 @@ impl Drill {
             duration,
             executable,
             dir: dir.join("bucket"),
+            worker_args: Vec::new(),
             server,
             json,
             bar,
@@ -425,6 +430,7 @@ impl Drill {
             .arg("drill-worker")
             .arg("--dir")
             .arg(&self.dir)
+            .args(&self.worker_args)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(OwnedFd::from(their_remote)))
             .spawn()?;

@@ -183,6 +183,15 @@ pub(crate) fn set_up_failed(why: &str, seed: u64, args: &DrillArgs) -> ExitCode 
     ExitCode::from(2)
 }
 
+/// The verdicts that do not hold.
+#[cfg(bucket_planted)]
+pub(crate) fn failed(outcome: &Outcome) -> Vec<String> {
+    let expected = Outcome::default().lines();
+    let lines = outcome.lines().into_iter().zip(expected);
+    let counts = lines.skip(1).take(5).filter(|(line, zero)| line != zero).map(|(line, _)| line);
+    counts.chain(outcome.trouble.clone()).collect()
+}
+
 /// Says what came of it, and writes the receipt.
 pub(crate) fn finish(outcome: &Outcome, args: &DrillArgs) -> ExitCode {
     let receipt = match &args.report {

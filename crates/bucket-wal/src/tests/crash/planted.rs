@@ -36,3 +36,16 @@ fn planted_no_directory_sync_is_caught() {
     let plant = |options: WalOptions| options.planted(Bug::NoDirectorySync);
     is_caught(Bug::NoDirectorySync, plant, &ACKNOWLEDGED);
 }
+
+#[test]
+fn planted_evict_undrained_is_caught() {
+    let plant = |options: WalOptions| options.planted(Bug::EvictUndrained);
+    let checks = ["the log opens after a crash", "records are contiguous"];
+    is_caught(Bug::EvictUndrained, plant, &checks);
+}
+
+#[test]
+fn planted_skip_the_replay_is_caught() {
+    let plant = |options: WalOptions| options.planted(Bug::SkipReplay);
+    is_caught(Bug::SkipReplay, plant, &ACKNOWLEDGED);
+}
