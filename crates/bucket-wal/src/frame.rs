@@ -217,13 +217,15 @@ fn push_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// A LEB128 number of at most five bytes, which is more than any length needs.
+/// A LEB128 number of at most five bytes, which is more than any length needs. Only the shortest
+/// spelling is one, so that no two frames mean the same.
 fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
     let mut value = 0;
     for (n, &byte) in bytes.iter().take(5).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * n);
         if byte & 0x80 == 0 {
-            return Some((value, n + 1));
+            let is_shortest = n == 0 || byte != 0;
+            return is_shortest.then_some((value, n + 1));
         }
     }
     None

@@ -6,6 +6,9 @@ mod commit;
 mod entropy;
 mod error;
 mod frame;
+#[cfg(any(all(test, not(bucket_loom)), fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod lsn;
 mod manifest;
 mod options;

@@ -7,6 +7,8 @@ mod crash;
 #[cfg(not(bucket_loom))]
 mod damage;
 #[cfg(not(bucket_loom))]
+mod decode_frame;
+#[cfg(not(bucket_loom))]
 mod fault_vfs;
 #[cfg(bucket_loom)]
 mod loom_commit;
