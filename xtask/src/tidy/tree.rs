@@ -61,7 +61,8 @@ impl Tree {
                     self.read_folder(&entry.path(), &format!("{path}/"))?;
                     self.folders.insert(path);
                 }
-            } else {
+            } else if name != ".git" {
+                // A file of that name marks a second worktree.
                 let is_text =
                     READ.iter().any(|suffix| name.ends_with(suffix)) || name.starts_with("LICENSE");
                 let text = if is_text { fs::read(entry.path())? } else { Vec::new() };
