@@ -1,10 +1,14 @@
-//! `cargo xtask ci`: every check in order, and a table of what each took.
+//! `cargo xtask ci [--full]`: every check in order, and a table of what each took.
 //!
-//! No step but `loom` changes `RUSTFLAGS`, so the others share what was compiled.
+//! Steps that change `RUSTFLAGS` build in a folder of their own, so that the others share what was
+//! compiled.
 
 use std::time::{Duration, Instant};
 
-use crate::{Outcome, Result, doc, drill, fmt, in_ci, lint, loom, test, tidy, tools};
+use crate::{
+    Outcome, Result, deny, doc, drill, features, fmt, fuzz, in_ci, lint, loom, release, test, tidy,
+    tools,
+};
 
 type Run = fn() -> Result;
 
@@ -15,19 +19,38 @@ const STEPS: &[(&str, Run)] = &[
     ("lint", lint::run),
     ("test", || test::run(None)),
     ("loom", || loom::run(None)),
+    // Here: self-test.
     ("doc", doc::run),
+    ("features", || features::run(false)),
+    ("deny", deny::run),
+    // Here: sim.
     ("drill", drill::run),
+    ("package", package),
 ];
 
-pub(crate) fn run(keep_going: bool) -> Result {
+/// What takes longer than a change should wait for; `--full` adds it.
+const FULL_STEPS: &[(&str, Run)] = &[
+    // Here: peers.
+    ("powerset", || features::run(true)),
+    ("fuzz", || fuzz::run(None, 30)),
+    // Here: servers.
+];
+
+pub(crate) fn run(full: bool, keep_going: bool) -> Result {
     tools::check()?;
-    let rows = run_steps(STEPS, keep_going, in_ci(), elapsed);
+    let steps = [STEPS, if full { FULL_STEPS } else { &[] }].concat();
+    let rows = run_steps(&steps, keep_going, in_ci(), elapsed);
     println!("\n{}", table(&rows));
     match rows.iter().filter(|row| row.state.is_failure()).count() {
         0 => Ok(Outcome::Done),
         1 => Err("1 step failed".into()),
         n => Err(format!("{n} steps failed").into()),
     }
+}
+
+/// At a desk, what is not committed yet may be checked as well.
+fn package() -> Result {
+    release::dry_run(release::Options { allow_dirty: !in_ci(), verify: true })
 }
 
 #[derive(Debug)]
@@ -43,6 +66,7 @@ enum State {
     /// An earlier step failed.
     NotRun,
     Ok,
+    Partly(&'static str),
     Skipped(&'static str),
 }
 
@@ -69,12 +93,14 @@ fn run_steps(
         let (outcome, took) = timed(step);
         let state = match outcome {
             Ok(Outcome::Done) => State::Ok,
+            Ok(Outcome::Partly(but)) => State::Partly(but),
             Ok(Outcome::Skipped(why)) if strict => State::Failed(format!("skipped: {why}")),
             Ok(Outcome::Skipped(why)) => State::Skipped(why),
             Err(error) => State::Failed(error.to_string()),
         };
         match &state {
             State::Failed(why) => eprintln!("error: {why}"),
+            State::Partly(but) => println!("warning: {but}"),
             State::Skipped(why) => println!("skipped: {why}"),
             State::NotRun | State::Ok => {}
         }
@@ -85,18 +111,20 @@ fn run_steps(
 }
 
 fn table(rows: &[Row]) -> String {
-    let mut lines = vec![format!("{:<8}{:>10}  result", "step", "time")];
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max("total".len());
+    let mut lines = vec![format!("{:<width$}{:>10}  result", "step", "time")];
     for row in rows {
         let result = match &row.state {
             State::Failed(_) => "FAILED".to_owned(),
             State::NotRun => "not run".to_owned(),
             State::Ok => "ok".to_owned(),
+            State::Partly(but) => format!("ok, but: {but}"),
             State::Skipped(why) => format!("skipped: {why}"),
         };
-        lines.push(format!("{:<8}{:>8.1} s  {result}", row.name, row.took.as_secs_f64()));
+        lines.push(format!("{:<width$}{:>8.1} s  {result}", row.name, row.took.as_secs_f64()));
     }
     let total: Duration = rows.iter().map(|row| row.took).sum();
-    lines.push(format!("{:<8}{:>8.1} s", "total", total.as_secs_f64()));
+    lines.push(format!("{:<width$}{:>8.1} s", "total", total.as_secs_f64()));
     lines.join("\n")
 }
 
@@ -136,9 +164,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_done_in_part_is_said_and_fails_nowhere() {
+        let partly: Run = || Ok(Outcome::Partly("no network"));
+        assert_eq!(states(&[("a", partly)], false, true), [State::Partly("no network")]);
+        let row = Row { name: "a", took: Duration::ZERO, state: State::Partly("no network") };
+        assert!(table(&[row]).contains("ok, but: no network"));
+    }
+
+    #[test]
     fn the_table_has_a_row_a_step_and_the_total() {
         let row = |name, state| Row { name, took: Duration::from_millis(1_500), state };
-        let rows = [row("fmt", State::Ok), row("test", State::Failed("broken".into()))];
+        let rows = [row("fmt", State::Ok), row("features", State::Failed("broken".into()))];
         let table = table(&rows);
         assert_eq!(table.lines().count(), 4, "{table}");
         assert!(table.contains("fmt          1.5 s  ok"), "{table}");

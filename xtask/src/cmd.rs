@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use crate::Result;
 
 /// One process. Runs in the root of the workspace, without a shell.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Cmd {
     program: OsString,
     args: Vec<String>,
@@ -60,6 +61,33 @@ impl Cmd {
         self.command().output().is_ok_and(|output| output.status.success())
     }
 
+    /// Runs it silently and returns what it wrote to its standard output; fails unless it exits with
+    /// 0, then with what it wrote to its standard error.
+    pub(crate) fn output(&self) -> Result<String> {
+        let output =
+            self.command().output().map_err(|error| format!("cannot run `{self}`: {error}"))?;
+        if !output.status.success() {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("`{self}`: {}\n{}", output.status, stderr.trim_end()).into());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Prints the command and runs it, with each line of its standard error going to `each`; fails
+    /// unless it exits with 0.
+    pub(crate) fn run_and_read_stderr(&self, mut each: impl FnMut(&str)) -> Result<()> {
+        println!("$ {self}");
+        let cannot_run = |error| format!("cannot run `{self}`: {error}");
+        let mut child = self.command().stderr(Stdio::piped()).spawn().map_err(cannot_run)?;
+        if let Some(stderr) = child.stderr.take() {
+            for line in BufReader::new(stderr).split(b'\n') {
+                each(&String::from_utf8_lossy(&line?));
+            }
+        }
+        let status = child.wait()?;
+        if status.success() { Ok(()) } else { Err(format!("`{self}`: {status}").into()) }
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).current_dir(crate::root());
@@ -105,5 +133,13 @@ mod tests {
         assert!(Cmd::new("true").run().is_ok());
         assert!(Cmd::new("false").run().is_err());
         assert!(Cmd::new("no-such-program-anywhere").run().is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn output_is_returned_and_a_failure_says_what_the_process_said() {
+        assert_eq!(Cmd::new("echo").args(["a", "b"]).output().unwrap(), "a b\n");
+        let error = Cmd::new("ls").args(["/no/such/folder"]).output().unwrap_err().to_string();
+        assert!(error.contains("/no/such/folder"), "{error}");
     }
 }

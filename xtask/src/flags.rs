@@ -1,21 +1,30 @@
 //! The command line: [`parse`] turns arguments into a [`Command`].
 
 use crate::bench::Bench;
+use crate::release;
 
 /// What `cargo xtask help` prints.
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   bench [GROUP…]     our benches; --peers against other crates ([--quick|--list|--page|--compare OLD])
-  ci [--keep-going]  everything below, in the order of CI; stops at the first failure
+  ci [--full] [--keep-going]
+                     every check, in the order of CI; stops at the first failure
   fmt [--check]      format the sources, or fail where they are not
   tidy               the rules that no other tool checks (docs/style.md, docs/architecture.md)
   lint               clippy with every feature, and each published crate with none
   test [-p CRATE]    unit, integration and documentation tests with every feature
   loom [FILTER]      models of interleavings, and twins of them with a bug that must be found
   doc                the documentation, warnings denied
+  features [--powerset]
+                     each published crate with each feature alone, with none and with all
+  deny               licences, sources, duplicates and advisories of the dependencies
   drill              write, kill and check for 30 s with the real binary
   self-test          plants every bug there is to plant, and sees each of them caught
+  fuzz [TARGET] [--seconds N]
+                     each fuzz target for 30 s, or N; needs a nightly toolchain
+  release --all --dry-run [--allow-dirty] [--no-verify]
+                     package every published crate in order, build and check the packages
   services [--heavy] install the servers that the tests start; --heavy: the IPFS node as well
   sim [SCENARIO…]    policies in simulated outages: table, chart, report; --seeds N, else 20
   help               this text";
@@ -24,14 +33,18 @@ usage: cargo xtask COMMAND
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Bench(Bench),
-    Ci { keep_going: bool },
+    Ci { full: bool, keep_going: bool },
+    Deny,
     Doc,
     Drill,
+    Features { powerset: bool },
     Fmt { check: bool },
+    Fuzz { target: Option<String>, seconds: u32 },
     Help,
     Lint,
     Loom { filter: Option<String> },
     SelfTest,
+    Release { all: bool, dry_run: bool, options: release::Options },
     Services { heavy: bool },
     Sim { args: Vec<String> },
     Test { package: Option<String> },
@@ -43,14 +56,21 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
     let mut args = args.into_iter();
     let mut command = match args.next().as_deref() {
         Some("bench") => Command::Bench(Bench::default()),
-        Some("ci") => Command::Ci { keep_going: false },
+        Some("ci") => Command::Ci { full: false, keep_going: false },
+        Some("deny") => Command::Deny,
         Some("doc") => Command::Doc,
         Some("drill") => Command::Drill,
+        Some("features") => Command::Features { powerset: false },
         Some("fmt") => Command::Fmt { check: false },
+        Some("fuzz") => Command::Fuzz { target: None, seconds: 30 },
         Some("help" | "--help" | "-h") => Command::Help,
         Some("lint") => Command::Lint,
         Some("loom") => Command::Loom { filter: None },
         Some("self-test") => Command::SelfTest,
+        Some("release") => {
+            let options = release::Options { allow_dirty: false, verify: true };
+            Command::Release { all: false, dry_run: false, options }
+        }
         Some("services") => Command::Services { heavy: false },
         // The simulator reads its own.
         Some("sim") => return Ok(Command::Sim { args: args.collect() }),
@@ -75,17 +95,34 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
             (Command::Bench(bench), group) if !group.starts_with('-') => {
                 bench.groups.push(arg);
             }
-            (Command::Ci { keep_going }, "--keep-going") => *keep_going = true,
+            (Command::Ci { full, .. }, "--full") => *full = true,
+            (Command::Ci { keep_going, .. }, "--keep-going") => *keep_going = true,
+            (Command::Features { powerset }, "--powerset") => *powerset = true,
             (Command::Fmt { check }, "--check") => *check = true,
             (Command::Loom { filter }, name) if filter.is_none() && !name.starts_with('-') => {
                 *filter = Some(name.to_owned());
             }
+            (Command::Fuzz { seconds, .. }, "--seconds") => {
+                let number = args.next().and_then(|number| number.parse().ok());
+                // The fuzzer takes 0 for no end.
+                *seconds = number.filter(|n| *n > 0).ok_or("--seconds needs a number above 0")?;
+            }
+            (Command::Fuzz { target: target @ None, .. }, name) if !name.starts_with('-') => {
+                *target = Some(name.to_owned());
+            }
+            (Command::Release { all, .. }, "--all") => *all = true,
+            (Command::Release { dry_run, .. }, "--dry-run") => *dry_run = true,
+            (Command::Release { options, .. }, "--allow-dirty") => options.allow_dirty = true,
+            (Command::Release { options, .. }, "--no-verify") => options.verify = false,
             (Command::Services { heavy }, "--heavy") => *heavy = true,
             (Command::Test { package }, "-p" | "--package") => {
                 *package = Some(args.next().ok_or("-p needs the name of a crate")?);
             }
             _ => return Err(format!("no option {arg:?} here")),
         }
+    }
+    if matches!(command, Command::Release { all, dry_run, .. } if !(all && dry_run)) {
+        return Err("release wants --all and --dry-run: publishing is by hand so far".into());
     }
     Ok(command)
 }
@@ -100,7 +137,9 @@ mod tests {
 
     #[test]
     fn a_command_takes_its_own_options() {
-        assert_eq!(parse_line("ci --keep-going"), Ok(Command::Ci { keep_going: true }));
+        let ci = Command::Ci { full: true, keep_going: true };
+        assert_eq!(parse_line("ci --keep-going --full"), Ok(ci));
+        assert_eq!(parse_line("features --powerset"), Ok(Command::Features { powerset: true }));
         assert_eq!(parse_line("fmt --check"), Ok(Command::Fmt { check: true }));
         let filter = Some("late".to_owned());
         assert_eq!(parse_line("loom late"), Ok(Command::Loom { filter }));
@@ -125,6 +164,30 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_takes_a_target_and_a_time() {
+        let fuzz = |target: Option<&str>, seconds| {
+            Ok(Command::Fuzz { target: target.map(str::to_owned), seconds })
+        };
+        assert_eq!(parse_line("fuzz"), fuzz(None, 30));
+        assert_eq!(parse_line("fuzz --seconds 5 decode"), fuzz(Some("decode"), 5));
+        for line in ["fuzz a b", "fuzz --seconds", "fuzz --seconds 0", "fuzz --seconds x"] {
+            assert!(parse_line(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_released_for_real() {
+        let options = release::Options { allow_dirty: true, verify: false };
+        assert_eq!(
+            parse_line("release --all --dry-run --allow-dirty --no-verify"),
+            Ok(Command::Release { all: true, dry_run: true, options })
+        );
+        for line in ["release", "release --all", "release --dry-run", "release bucket-wal"] {
+            assert!(parse_line(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
     fn what_is_not_known_is_refused() {
         let lines =
             "|frob|tidy --check|test -p|ci extra|loom a b|loom -x|bench --x|bench --compare";
@@ -135,9 +198,11 @@ mod tests {
 
     #[test]
     fn the_usage_names_every_command() {
-        for line in USAGE.lines().filter(|line| line.starts_with("  ")) {
+        let is_command = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
+        for line in USAGE.lines().filter(is_command) {
             let name = line.split_whitespace().next().unwrap();
-            assert!(parse_line(name).is_ok(), "{name}");
+            let error = parse_line(name).err().unwrap_or_default();
+            assert!(!error.starts_with("no command"), "{name}");
         }
     }
 }

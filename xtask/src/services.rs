@@ -44,7 +44,7 @@ pub(crate) fn run(heavy: bool) -> Result {
 }
 
 /// Installs packages where that is ours to do; false where it is not.
-fn install_packages(packages: &[&'static str]) -> Result<bool> {
+pub(crate) fn install_packages(packages: &[&'static str]) -> Result<bool> {
     let install = |more: &[&'static str]| {
         let line = ["install", "--yes", "--no-install-recommends"];
         apt_get(line.iter().chain(more).chain(packages).copied())

@@ -45,24 +45,24 @@ pub(super) fn manifests(tree: &Tree) -> impl Iterator<Item = (&str, &str)> {
 
 /// One dependency as a manifest states it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Dependency {
-    pub(super) kind: Kind,
+pub(crate) struct Dependency {
+    pub(crate) kind: Kind,
     /// The name of the package, also where the manifest renames it.
-    pub(super) name: String,
-    pub(super) line: usize,
+    pub(crate) name: String,
+    pub(crate) line: usize,
     /// The right-hand side, without blanks.
     spec: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Build,
     Dev,
     Normal,
 }
 
 impl Dependency {
-    pub(super) fn is_internal(&self) -> bool {
+    pub(crate) fn is_internal(&self) -> bool {
         self.name.starts_with("bucket-")
     }
 
@@ -83,7 +83,7 @@ impl Dependency {
 }
 
 /// Every dependency that `manifest` states, in order.
-pub(super) fn dependencies(manifest: &str) -> Vec<Dependency> {
+pub(crate) fn dependencies(manifest: &str) -> Vec<Dependency> {
     let mut found: Vec<Dependency> = Vec::new();
     for entry in entries(manifest) {
         let (kind, name, spec) = if let Some(kind) = kind_of(&entry.table) {

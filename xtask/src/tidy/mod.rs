@@ -13,6 +13,7 @@ mod tree;
 use std::fmt;
 
 use crate::{Outcome, Result, root};
+pub(crate) use manifest::{Kind, dependencies};
 use tree::Tree;
 
 pub(crate) fn run() -> Result {
