@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Outcome, Result, deny, doc, drill, features, fmt, fuzz, in_ci, lint, loom, release, test, tidy,
-    tools,
+    Outcome, Result, bench, deny, doc, drill, features, fmt, fuzz, in_ci, lint, loom, release,
+    self_test, services, sim, test, tidy, tools,
 };
 
 type Run = fn() -> Result;
@@ -17,23 +17,24 @@ const STEPS: &[(&str, Run)] = &[
     ("fmt", || fmt::run(true)),
     ("tidy", tidy::run),
     ("lint", lint::run),
+    ("services", || services::run(false)),
     ("test", || test::run(None)),
     ("loom", || loom::run(None)),
-    // Here: self-test.
+    ("self-test", self_test::run),
     ("doc", doc::run),
     ("features", || features::run(false)),
     ("deny", deny::run),
-    // Here: sim.
+    ("sim", || sim::run(&[])),
     ("drill", drill::run),
     ("package", package),
 ];
 
 /// What takes longer than a change should wait for; `--full` adds it.
 const FULL_STEPS: &[(&str, Run)] = &[
-    // Here: peers.
+    ("peers", || bench::run(&peers())),
     ("powerset", || features::run(true)),
     ("fuzz", || fuzz::run(None, 30)),
-    // Here: servers.
+    ("servers", servers),
 ];
 
 pub(crate) fn run(full: bool, keep_going: bool) -> Result {
@@ -45,6 +46,19 @@ pub(crate) fn run(full: bool, keep_going: bool) -> Result {
         0 => Ok(Outcome::Done),
         1 => Err("1 step failed".into()),
         n => Err(format!("{n} steps failed").into()),
+    }
+}
+
+/// A round or two against each peer: that the comparison works, not what it says.
+fn peers() -> bench::Bench {
+    bench::Bench { peers: true, passed_on: vec!["--quick".into()], ..Default::default() }
+}
+
+/// The tests with real servers once more, with the heavy ones.
+fn servers() -> Result {
+    match services::run(true)? {
+        Outcome::Done => test::servers(),
+        outcome => Ok(outcome),
     }
 }
 

@@ -1,13 +1,13 @@
 //! `cargo xtask services [--heavy]`: installs the servers that the tests of `bucket-e2e` start.
 //!
-//! Debian's packages as root; what is no package goes to `target/tools`. Whatever is there already is
+//! Debian's packages as root; what is no package goes where the tools are. Whatever is there already is
 //! left alone, so that the command is over at once the second time. Elsewhere it says what to install.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::cmd::Cmd;
-use crate::{Outcome, Result, root};
+use crate::{Outcome, Result, tools};
 
 pub(crate) fn run(heavy: bool) -> Result {
     if !cfg!(target_os = "linux") {
@@ -27,17 +27,16 @@ pub(crate) fn run(heavy: bool) -> Result {
         );
         return Ok(Outcome::Skipped("servers for the tests are missing (see above)"));
     }
-    if !is_there("s3s-fs") {
-        // Not optimised: it compiles in half the time, and nothing measures it.
-        Cmd::cargo("install --locked --debug s3s-fs --features binary --root target/tools")
-            .args(["--version", S3S_VERSION])
-            .run()?;
+    if tools::S3S_FS.find_or_install()?.is_none() {
+        return Ok(Outcome::Skipped(tools::S3S_FS.missing));
     }
-    if heavy && !root().join(IPFS_DONE).is_file() {
-        fs::create_dir_all(root().join(IPFS_FOLDER))?;
+    let ipfs = tools::folder(&tools::cargo_home()?).join(format!("ipfs-{IPFS_VERSION}"));
+    // npm writes this file when everything else is in place.
+    if heavy && !ipfs.join("node_modules/.package-lock.json").is_file() {
+        fs::create_dir_all(&ipfs)?;
         Cmd::new("npm")
-            .args(["install", "--ignore-scripts", "--no-fund", "--no-audit"])
-            .args(["--prefix", IPFS_FOLDER, IPFS_PACKAGE])
+            .args(["install", "--ignore-scripts", "--no-fund", "--no-audit", "--prefix"])
+            .args([&*ipfs.to_string_lossy(), &format!("ipfs@{IPFS_VERSION}")])
             .run()?;
     }
     Ok(Outcome::Done)
@@ -124,10 +123,10 @@ fn is_there(program: &str) -> bool {
     folders().into_iter().any(|folder| folder.join(program).is_file())
 }
 
-/// Where programs lie: our tools, the search path, and where Debian puts servers.
+/// Where programs lie: the search path, and where Debian puts servers.
 fn folders() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = vec![root().join("target/tools/bin"), "/usr/sbin".into(), "/sbin".into()];
+    let mut folders = vec!["/usr/sbin".into(), "/sbin".into()];
     folders.extend(std::env::split_paths(&path));
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     folders.extend(versions.map(|version| version.path().join("bin")));
@@ -146,13 +145,7 @@ const PACKAGES: &[(&[&str], &str)] = &[
 
 const HEAVY_PACKAGES: &[(&[&str], &str)] = &[(&["node"], "nodejs"), (&["npm"], "npm")];
 
-/// 0.15 and later ask for a newer compiler than ours.
-const S3S_VERSION: &str = "0.14.1";
-
-const IPFS_FOLDER: &str = "target/tools/ipfs";
-const IPFS_PACKAGE: &str = "ipfs@0.66.1";
-/// npm writes it when everything else is in place.
-const IPFS_DONE: &str = "target/tools/ipfs/node_modules/.package-lock.json";
+const IPFS_VERSION: &str = "0.66.1";
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 

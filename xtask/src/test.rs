@@ -5,6 +5,12 @@
 use crate::cmd::Cmd;
 use crate::{Outcome, Result};
 
+/// The tests of the whole, with the servers that take hundreds of megabytes.
+pub(crate) fn servers() -> Result {
+    Cmd::cargo("test --locked -p bucket-e2e --test it services").env("BUCKET_HEAVY", "1").run()?;
+    Ok(Outcome::Done)
+}
+
 pub(crate) fn run(package: Option<&str>) -> Result {
     let cmd = match package {
         Some(package) => Cmd::cargo("test --locked").args(["-p", package]),

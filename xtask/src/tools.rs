@@ -14,11 +14,12 @@ pub(crate) fn check() -> Result<()> {
     need("cc", &["gcc", "libc6-dev"])
 }
 
-/// A command of cargo that is a crate of its own.
+/// A program that is a crate of its own.
 #[derive(Debug)]
 pub(crate) struct Tool {
     name: &'static str,
     version: &'static str,
+    features: &'static str,
     /// The reason of a skip.
     pub(crate) missing: &'static str,
 }
@@ -26,19 +27,30 @@ pub(crate) struct Tool {
 pub(crate) const DENY: Tool = Tool {
     name: "cargo-deny",
     version: "0.20.2",
+    features: "",
     missing: "cargo-deny is missing and could not be installed",
 };
 
 pub(crate) const FUZZ: Tool = Tool {
     name: "cargo-fuzz",
     version: "0.13.2",
+    features: "",
     missing: "cargo-fuzz is missing and could not be installed",
 };
 
 pub(crate) const HACK: Tool = Tool {
     name: "cargo-hack",
     version: "0.6.46",
+    features: "",
     missing: "cargo-hack is missing and could not be installed",
+};
+
+/// An S3 server for the tests. 0.15 and later ask for a newer compiler than ours.
+pub(crate) const S3S_FS: Tool = Tool {
+    name: "s3s-fs",
+    version: "0.14.1",
+    features: "binary",
+    missing: "s3s-fs is missing and could not be installed",
 };
 
 impl Tool {
@@ -57,7 +69,8 @@ impl Tool {
         eprintln!("{} {} is missing. Installing it once takes minutes.", self.name, self.version);
         // Built without optimisation: that takes half the time, and no run here takes long.
         let installed = Cmd::cargo("install --locked --debug --root")
-            .args([&*home.to_string_lossy(), "--version", self.version, self.name])
+            .args([&*home.to_string_lossy(), "--version", self.version])
+            .args(["--features", self.features, self.name])
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .run();
         if let Err(error) = installed {
@@ -68,7 +81,7 @@ impl Tool {
     }
 
     fn home(&self, cargo_home: &Path) -> PathBuf {
-        cargo_home.join("bucket-kit-tools").join(format!("{}-{}", self.name, self.version))
+        folder(cargo_home).join(format!("{}-{}", self.name, self.version))
     }
 
     /// `cargo-deny deny`: as cargo starts it.
@@ -81,6 +94,11 @@ impl Tool {
     fn is_ours(&self, text: &str) -> bool {
         text.split_whitespace().last() == Some(self.version)
     }
+}
+
+/// Where everything that is installed here goes; `bucket-e2e` looks for its servers in it.
+pub(crate) fn folder(cargo_home: &Path) -> PathBuf {
+    cargo_home.join("bucket-kit-tools")
 }
 
 /// Where cargo keeps what it installs.

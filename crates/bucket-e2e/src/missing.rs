@@ -1,6 +1,6 @@
 //! What a test needs and the machine lacks: said aloud, and a failure where nothing may be missing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Something that has to be installed first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,16 +61,23 @@ fn is_heavy() -> bool {
     std::env::var("BUCKET_HEAVY").is_ok_and(|value| value == "1")
 }
 
-/// Where `cargo xtask services` puts what is no Debian package.
-pub(crate) fn tools() -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.ancestors().nth(2).unwrap_or(own).join("target/tools")
+/// The folder of `name` among those in which `cargo xtask services` puts what is no Debian package,
+/// each called by name and version.
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+    let home = || std::env::home_dir().map(|home| home.join(".cargo"));
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home)?;
+    let entries = std::fs::read_dir(cargo_home.join("bucket-kit-tools")).ok()?.flatten();
+    let folders = entries.filter(|entry| {
+        let version = entry.file_name().to_string_lossy().strip_prefix(name).map(str::to_owned);
+        version.is_some_and(|version| version.starts_with('-'))
+    });
+    folders.map(|entry| entry.path()).max()
 }
 
 /// The program called `name`, among our tools or in the search path.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = vec![tools().join("bin")];
+    let mut folders: Vec<_> = tool(name).map(|folder| folder.join("bin")).into_iter().collect();
     folders.extend(std::env::split_paths(&path));
     // Where Debian puts daemons, which the search path of an ordinary user may lack.
     folders.extend(["/usr/sbin".into(), "/sbin".into()]);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::missing::{Missing, find, tools};
+use crate::missing::{Missing, find, tool};
 use crate::service::{Place, Server, Service, client, http};
 
 /// A node with an empty repository.
@@ -135,7 +135,7 @@ fn rpc(port: u16, call: &str, file: Option<&[u8]>) -> Result<(u16, Vec<u8>), Str
 }
 
 fn program() -> PathBuf {
-    tools().join("ipfs/node_modules/ipfs/src/cli.js")
+    tool("ipfs").unwrap_or_default().join("node_modules/ipfs/src/cli.js")
 }
 
 const BOUNDARY: &str = "bucket-e2e-of-one-file";

@@ -6,7 +6,7 @@
 //!
 //! # Testing your own code
 //!
-//! Write the code against [`Vfs`](crate::Vfs), run it once on a disk that keeps its history, and let an
+//! Write the code against [`Vfs`], run it once on a disk that keeps its history, and let an
 //! [`Explorer`] visit every operation: it cuts the power while the operation is under way, starts your
 //! recovery on what is left, and cuts the power in there again. By hand, for a single crash at each:
 //!
