@@ -29,7 +29,7 @@ mod tests;
 pub use commit::Ticket;
 pub use error::WalError;
 pub use lsn::Lsn;
-pub use options::{InvalidOptions, RecoveryPolicy, WalOptions};
+pub use options::{InvalidOptions, RecoveryPolicy, SyncPolicy, WalOptions};
 #[cfg(bucket_planted)]
 #[doc(hidden)]
 pub use planted::Bug;

@@ -1,6 +1,7 @@
 //! [`WalOptions`]: how a log is opened, checked before anything touches the disk.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bucket_core::ByteCount;
 use bucket_vfs::{StdVfs, Vfs};
@@ -33,8 +34,48 @@ pub struct WalOptions {
     pub(crate) segment_bytes: u64,
     pub(crate) recovery: RecoveryPolicy,
     pub(crate) holder: String,
+    pub(crate) sync_policy: SyncPolicy,
+    pub(crate) write_through: bool,
     pub(crate) entropy: Entropy,
     pub(crate) planted: Planted,
+}
+
+/// When records become durable, and what [`Wal::append`] waits for.
+///
+/// Whatever the policy: what survives is a contiguous run of records from the oldest on, a batch
+/// survives whole or not at all, `Ticket::wait`, [`Wal::wait_durable`] and [`Wal::sync`] wait for the
+/// disk, and [`Wal::durable_lsn`] says what is durable.
+///
+/// | policy | `append` returns | a process kill may take | a power loss may take |
+/// |---|---|---|---|
+/// | `Always` | after the sync that covers the record | nothing | nothing |
+/// | `Batch` | once accepted | about 1 ms of records; nothing with `write_through` | what came since a bound was reached, and one sync |
+/// | `Periodic` | once accepted, later above `max_unsynced` | the same | `interval` and one sync, at most `max_unsynced` |
+/// | `None` | once accepted | the same | everything since the last `sync` |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SyncPolicy {
+    /// Every `append` waits for its sync; those that come together share one. The default.
+    #[default]
+    Always,
+    /// Syncs as soon as one of the bounds is reached by what is not durable yet.
+    Batch {
+        /// How many records; at least 1.
+        records: u64,
+        /// How many bytes of content; at least 1.
+        bytes: ByteCount,
+        /// How old the oldest of them; above zero.
+        delay: Duration,
+    },
+    /// Syncs this long after the first record that is not durable.
+    Periodic {
+        /// How long; above zero.
+        interval: Duration,
+        /// Above this many bytes that are not durable `append` waits for a sync; at least 1.
+        max_unsynced: ByteCount,
+    },
+    /// Syncs when asked to, at rotation, at a checkpoint that needs it, and at closing.
+    None,
 }
 
 /// What opening does when durable bytes are damaged.
@@ -56,6 +97,8 @@ impl WalOptions {
             segment_bytes: ByteCount::mib(100).get(),
             recovery: RecoveryPolicy::Strict,
             holder: format!("pid {}", std::process::id()),
+            sync_policy: SyncPolicy::Always,
+            write_through: false,
             entropy: Entropy::default(),
             planted: Planted::default(),
         }
@@ -73,6 +116,39 @@ impl WalOptions {
         }
         self.segment_bytes = size.get();
         Ok(self)
+    }
+
+    /// When records become durable; the default is [`SyncPolicy::Always`].
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOptions::SyncPolicy`] when a bound of the policy is zero.
+    pub fn sync_policy(mut self, policy: SyncPolicy) -> Result<Self, InvalidOptions> {
+        let rule = match policy {
+            SyncPolicy::Batch { records: 0, .. } => Some("records must be at least 1"),
+            SyncPolicy::Batch { bytes, .. } if bytes.get() == 0 => Some("bytes must be at least 1"),
+            SyncPolicy::Batch { delay, .. } if delay.is_zero() => Some("delay must be above zero"),
+            SyncPolicy::Periodic { interval, .. } if interval.is_zero() => {
+                Some("interval must be above zero")
+            }
+            SyncPolicy::Periodic { max_unsynced, .. } if max_unsynced.get() == 0 => {
+                Some("max_unsynced must be at least 1")
+            }
+            _ => None,
+        };
+        if let Some(rule) = rule {
+            return Err(InvalidOptions::SyncPolicy { rule });
+        }
+        self.sync_policy = policy;
+        Ok(self)
+    }
+
+    /// Hands each record to the operating system before `append` and `submit` return, so that a killed
+    /// process takes none with it; costs a system call for each. Default: off. Under
+    /// [`SyncPolicy::Always`] it changes nothing.
+    pub const fn write_through(mut self, on: bool) -> Self {
+        self.write_through = on;
+        self
     }
 
     /// What to do about damage; the default is [`RecoveryPolicy::Strict`].
@@ -132,5 +208,11 @@ pub enum InvalidOptions {
     SegmentSize {
         /// What was asked for.
         size: ByteCount,
+    },
+    /// A bound of the sync policy.
+    #[error("sync_policy: {rule}")]
+    SyncPolicy {
+        /// Which, and what it must be.
+        rule: &'static str,
     },
 }

@@ -8,8 +8,10 @@ use crate::lsn::Lsn;
 pub struct WalStats {
     /// Records made durable.
     pub records: u64,
-    /// Groups written: one write and one sync each.
+    /// Groups written, with one write each.
     pub groups: u64,
+    /// Syncs that made groups durable; as many as groups under [`SyncPolicy::Always`](crate::SyncPolicy).
+    pub syncs: u64,
     /// Bytes of payload made durable.
     pub payload_bytes: u64,
     /// Records refused for want of space.
@@ -18,13 +20,20 @@ pub struct WalStats {
     pub segments: u64,
     /// Bytes of all segments, as far as they are written.
     pub log_bytes: u64,
+    /// Everything up to here was handed to the operating system, save what was refused.
+    pub written_lsn: Lsn,
     /// Everything up to here is durable.
     pub durable_lsn: Lsn,
 }
 
 impl WalStats {
-    /// Records in the average group; 0 before the first.
+    /// Durable records in the average group; 0 before the first.
     pub fn records_per_group(&self) -> f64 {
         if self.groups == 0 { 0.0 } else { self.records as f64 / self.groups as f64 }
+    }
+
+    /// Syncs for each durable record; 0 before the first.
+    pub fn syncs_per_record(&self) -> f64 {
+        if self.records == 0 { 0.0 } else { self.syncs as f64 / self.records as f64 }
     }
 }

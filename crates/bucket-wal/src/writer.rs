@@ -1,4 +1,4 @@
-//! The writer: turns a batch of records into frames, and frames into one write and one sync.
+//! The writer: turns a batch of records into frames, and frames into one write; syncs when told to.
 //!
 //! Only the leader of a commit uses it. It runs a little ahead of itself with zeros, because a sync of
 //! a file that does not change its length is markedly cheaper, and because zeros tell an interrupted
@@ -45,6 +45,8 @@ struct Active {
     file: Arc<dyn VfsFile>,
     seed: Hasher,
     end: u64,
+    /// Up to here everything is durable.
+    synced: u64,
     /// Zeros reach up to here.
     zeroed: u64,
 }
@@ -54,12 +56,21 @@ struct Active {
 pub(crate) struct Group {
     pub(crate) entries: Vec<Entry>,
     pub(crate) payloads: Vec<u8>,
+    /// How the entries are cut into units, each of which is in one frame: it survives whole or not.
+    pub(crate) units: Vec<Unit>,
     /// Every record of the group may use the reserve.
     pub(crate) reserved: bool,
 }
 
+/// Records that were appended together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unit {
+    pub(crate) count: u32,
+    pub(crate) bytes: u32,
+}
+
 /// A segment that was begun.
-type NewSegment = (Header, Arc<dyn VfsFile>);
+pub(crate) type NewSegment = (Header, Arc<dyn VfsFile>);
 
 /// What a commit did.
 #[derive(Debug)]
@@ -95,15 +106,17 @@ impl Writer {
         }
     }
 
-    /// Writes the group as frames and syncs it. `gap` says that numbers before `first_lsn` were given
-    /// up, so that the numbering may jump.
-    pub(crate) fn commit(
+    /// Writes the group as frames. `gap` says that numbers before `first_lsn` were given up, so that the
+    /// numbering may jump; `keep_room` that the reserve stays, unless the group may use it.
+    pub(crate) fn write(
         &mut self,
         first_lsn: u64,
         gap: bool,
         group: &Group,
+        keep_room: bool,
     ) -> Result<Committed, CommitError> {
-        let new_segment = self.make_room(first_lsn, group).map_err(CommitError::NotWritten)?;
+        let keep = if keep_room && !group.reserved { ROOM } else { 0 };
+        let new_segment = self.make_room(first_lsn, encoded_bound(group), keep)?;
         let active = match &mut self.active {
             Some(active) => active,
             // `make_room` leaves an active segment behind.
@@ -112,39 +125,62 @@ impl Writer {
 
         let mut frames = Vec::new();
         self.buf.clear();
-        let start = active.end;
+        let (start, synced) = (active.end, active.synced);
         if gap && first_lsn != active.header.first_lsn {
             let (kind, at) = (FrameKind::Gap, start);
-            frame::encode(&mut self.buf, &active.seed, at, kind, first_lsn, start, &[], &[]);
+            frame::encode(&mut self.buf, &active.seed, at, kind, first_lsn, synced, &[], &[]);
         }
-        let (mut lsn, mut entries, mut payloads) =
-            (first_lsn, group.entries.as_slice(), group.payloads.as_slice());
-        while !entries.is_empty() {
-            let (count, bytes) = one_frame(entries);
+        let (mut lsn, mut units, mut entries, mut payloads) = (
+            first_lsn,
+            group.units.as_slice(),
+            group.entries.as_slice(),
+            group.payloads.as_slice(),
+        );
+        while !units.is_empty() {
+            let (n, count, bytes) = one_frame(units);
+            units = &units[n..];
             let offset = start + self.buf.len() as u64;
             frames.push(FrameRef { first_lsn: lsn, offset });
             let (kind, seed) = (FrameKind::Data, &active.seed);
             let (now, later) = entries.split_at(count);
             let (body, rest) = payloads.split_at(bytes);
-            frame::encode(&mut self.buf, seed, offset, kind, lsn, start, now, body);
+            frame::encode(&mut self.buf, seed, offset, kind, lsn, synced, now, body);
             lsn += count as u64;
             (entries, payloads) = (later, rest);
         }
 
-        let poisoned = |error| CommitError::Poisoned(Arc::new(error));
-        if self.planted.has(Bug::AcknowledgeBeforeSync) {
-            active.file.sync_data().map_err(poisoned)?;
-            active.file.write_all_at(&self.buf, start).map_err(poisoned)?;
-        } else {
-            active.file.write_all_at(&self.buf, start).map_err(poisoned)?;
-            active.file.sync_data().map_err(poisoned)?;
-        }
+        active.file.write_all_at(&self.buf, start).map_err(poisoned)?;
         active.end = start + self.buf.len() as u64;
         self.last = (active.header.segment_id, active.end);
         if self.buf.capacity() > 4 * GROUP_LEN {
             self.buf = Vec::new();
         }
         Ok(Committed { new_segment, frames, end: active.end })
+    }
+
+    /// Makes everything that was written durable. An error is final: what the sync should have covered
+    /// may be lost although a second one would succeed.
+    pub(crate) fn sync(&mut self) -> Result<(), CommitError> {
+        if let Some(active) = &mut self.active
+            && active.synced < active.end
+        {
+            active.file.sync_data().map_err(poisoned)?;
+            active.synced = active.end;
+        }
+        Ok(())
+    }
+
+    /// How many bytes can be written without asking the file system for space, and the same with the
+    /// reserve.
+    pub(crate) fn room(&self) -> (u64, u64) {
+        let Some(active) = &self.active else { return (0, 0) };
+        let zeroed = active.zeroed - active.end;
+        let left = if active.end == HEADER_LEN {
+            u64::MAX // A single group may be longer than a segment should be.
+        } else {
+            self.segment_bytes.saturating_sub(active.end)
+        };
+        (zeroed.saturating_sub(ROOM).min(left), zeroed.min(left))
     }
 
     /// Writes a frame that promises that everything so far is durable, and syncs it, so that the next
@@ -157,22 +193,33 @@ impl Writer {
         active.file.write_all_at(&self.buf, end)?;
         active.file.sync_data()?;
         active.end += self.buf.len() as u64;
+        active.synced = active.end;
         self.last.1 = active.end;
         Ok(())
     }
 
-    /// Makes sure that the group fits: begins a segment if needed, and has zeros where it will go.
-    fn make_room(&mut self, first_lsn: u64, group: &Group) -> Result<Option<NewSegment>, WalError> {
-        let need = encoded_bound(group);
+    /// Makes sure that `need` bytes fit: begins a segment if needed, which syncs the one before, and has
+    /// zeros where they will go and for `keep` more.
+    pub(crate) fn make_room(
+        &mut self,
+        first_lsn: u64,
+        need: u64,
+        keep: u64,
+    ) -> Result<Option<NewSegment>, CommitError> {
         let full = self
             .active
             .as_ref()
             .is_none_or(|active| active.end > HEADER_LEN && active.end + need > self.segment_bytes);
-        let begun = if full { Some(self.begin_segment(first_lsn)?) } else { None };
+        let mut begun = None;
+        if full {
+            // The header of the next segment says how much of this one counts, so all of it has to be
+            // durable before that header can be.
+            self.sync()?;
+            begun = Some(self.begin_segment(first_lsn).map_err(CommitError::NotWritten)?);
+        }
         let Some(active) = &mut self.active else { return Ok(begun) };
 
         let end = active.end + need;
-        let keep = if group.reserved { 0 } else { ROOM };
         if end + keep > active.zeroed {
             let ahead = active.end.clamp(AHEAD_MIN, AHEAD_MAX);
             let path = self.dir.join(segment::file_name(active.header.segment_id));
@@ -183,7 +230,10 @@ impl Writer {
                     Ok(()) => active.zeroed += n as u64,
                     // Less room ahead than wished for is enough.
                     Err(_) if end + keep <= active.zeroed => break,
-                    Err(error) => return Err(WalError::io("extend", &path, error)),
+                    Err(error) => {
+                        let error = WalError::io("extend", &path, error);
+                        return Err(CommitError::NotWritten(error));
+                    }
                 }
             }
         }
@@ -197,7 +247,6 @@ impl Writer {
             segment_id: self.last.0 + 1,
             first_lsn,
             prev_segment_id: self.last.0,
-            // Everything before `end` was synced by the commit that wrote it.
             prev_data_len: self.last.1,
             salt: u32::from_le_bytes(self.entropy.bytes()?),
             durable_len: HEADER_LEN,
@@ -208,6 +257,7 @@ impl Writer {
             header: header.clone(),
             file: Arc::clone(&file),
             end: HEADER_LEN,
+            synced: HEADER_LEN,
             zeroed: HEADER_LEN,
         });
         self.last = (header.segment_id, HEADER_LEN);
@@ -217,7 +267,8 @@ impl Writer {
     /// Continues in a segment that recovery has just written.
     pub(crate) fn adopt(&mut self, header: Header, file: Arc<dyn VfsFile>, end: u64) {
         self.last = (header.segment_id, end);
-        self.active = Some(Active { seed: header.seed(), header, file, end, zeroed: end });
+        self.active =
+            Some(Active { seed: header.seed(), header, file, end, synced: end, zeroed: end });
     }
 }
 
@@ -253,23 +304,32 @@ pub(crate) fn create(
     })
 }
 
-/// How many of the entries go into one frame, and how many payload bytes they have.
-fn one_frame(entries: &[Entry]) -> (usize, usize) {
-    let (mut count, mut bytes) = (0, 0);
-    for entry in entries.iter().take(MAX_COUNT) {
-        let len = entry.len as usize;
-        if count > 0 && bytes + len > GROUP_LEN {
+/// How many of the units go into one frame, and how many records and payload bytes they have.
+fn one_frame(units: &[Unit]) -> (usize, usize, usize) {
+    let (mut n, mut count, mut bytes) = (0, 0, 0);
+    for unit in units {
+        let (more, len) = (unit.count as usize, unit.bytes as usize);
+        if n > 0 && (bytes + len > GROUP_LEN || count + more > MAX_COUNT) {
             break;
         }
-        count += 1;
+        n += 1;
+        count += more;
         bytes += len;
     }
-    (count, bytes)
+    (n, count, bytes)
 }
 
 /// No encoding of the group is longer.
-fn encoded_bound(group: &Group) -> u64 {
-    let frames = group.payloads.len() / GROUP_LEN * 2 + 3;
-    (group.payloads.len() + group.entries.len() * 9 + frames * (frame::HEADER_LEN + frame::ALIGN))
-        as u64
+pub(crate) fn encoded_bound(group: &Group) -> u64 {
+    bound(group.entries.len(), group.payloads.len())
+}
+
+/// No encoding of this many records with this many bytes is longer.
+pub(crate) fn bound(records: usize, bytes: usize) -> u64 {
+    let frames = bytes / GROUP_LEN * 2 + 3;
+    (bytes + records * 9 + frames * (frame::HEADER_LEN + frame::ALIGN)) as u64
+}
+
+fn poisoned(error: io::Error) -> CommitError {
+    CommitError::Poisoned(Arc::new(error))
 }

@@ -18,7 +18,7 @@ use loom::thread::{self, JoinHandle};
 
 use crate::entropy::Entropy;
 use crate::sync::{Arc, AtomicU64};
-use crate::{Lsn, Wal, WalError, WalOptions};
+use crate::{Lsn, SyncPolicy, Wal, WalError, WalOptions};
 
 #[test]
 fn every_append_is_synced_before_it_is_acknowledged() {
@@ -140,6 +140,50 @@ fn an_idle_committer_is_woken_for_the_next_record() {
 }
 
 /// The same models with a bug planted, which loom has to find.
+/// Under a policy that does not wait for the disk some leaders only write. Whoever waits for the sync must
+/// then be found as the next leader.
+#[test]
+fn who_waits_is_not_left_behind_by_a_leader_that_only_writes() {
+    explore(3, || one_writes_and_one_waits(lazy()));
+}
+
+fn one_writes_and_one_waits(options: WalOptions) {
+    let (wal, disk) = begin(options);
+    let writer = append(&wal, &disk, RECORDS[0]);
+    let waiter = {
+        let (wal, disk) = (wal.clone(), disk.clone());
+        thread::spawn(move || {
+            let lsn = wal.submit(RECORDS[1]).unwrap().wait().unwrap();
+            (disk.has_synced(RECORDS[1]), wal.durable_lsn() >= lsn)
+        })
+    };
+    assert!(writer.join().unwrap().0.is_ok());
+    assert_eq!(waiter.join().unwrap(), (true, true), "acknowledged before it was synced");
+    assert_eq!(wal.written_lsn(), Lsn::new(3));
+}
+
+fn lazy() -> WalOptions {
+    Wal::options().sync_policy(SyncPolicy::None).unwrap().write_through(true)
+}
+
+/// The committer writes at some moment, and whoever waits for the sync does it.
+#[test]
+fn the_committer_that_writes_and_a_waiter_that_syncs_do_not_miss_each_other() {
+    explore(3, || {
+        let (wal, disk) = begin(Wal::options().sync_policy(SyncPolicy::None).unwrap());
+        let lsn = wal.append(RECORDS[0]).unwrap();
+        let waiter = {
+            let (wal, disk) = (wal.clone(), disk.clone());
+            thread::spawn(move || {
+                wal.wait_durable(lsn).unwrap();
+                disk.has_synced(RECORDS[0])
+            })
+        };
+        assert!(waiter.join().unwrap(), "acknowledged before it was synced");
+        wal.close().unwrap();
+    });
+}
+
 #[cfg(bucket_planted)]
 mod planted {
     use super::*;
@@ -148,6 +192,11 @@ mod planted {
     #[test]
     fn a_lead_that_is_not_handed_over_is_found() {
         finds("deadlock", || three_append(Wal::options().planted(Bug::NoHandOver)));
+    }
+
+    #[test]
+    fn a_waiter_that_a_writing_leader_leaves_behind_is_found() {
+        finds("deadlock", || one_writes_and_one_waits(lazy().planted(Bug::NoHandOver)));
     }
 
     #[test]

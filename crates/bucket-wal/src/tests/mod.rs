@@ -12,3 +12,5 @@ mod decode_frame;
 mod fault_vfs;
 #[cfg(bucket_loom)]
 mod loom_commit;
+#[cfg(not(bucket_loom))]
+mod policies;

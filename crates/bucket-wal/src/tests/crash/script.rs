@@ -38,6 +38,8 @@ pub(super) struct Script {
     refused: BTreeSet<u64>,
     /// Started and finished after this many operations, and where replay starts.
     checkpoints: Vec<(u64, Option<u64>, u64)>,
+    /// First and last record of what was appended as a batch.
+    batches: Vec<(u64, u64)>,
     incarnation: u64,
     last_lsn: u64,
 }
@@ -111,6 +113,7 @@ impl Script {
         for len in [300, 16, 1_200] {
             self.append(rig, &wal, len)?;
         }
+        self.batch(rig, &wal, &[700, 16, 9_000, 1])?;
         self.kill(rig, wal);
 
         let wal = self.start(rig)?;
@@ -148,6 +151,26 @@ impl Script {
     fn group(&mut self, rig: &Rig, wal: &Wal, lens: &[usize]) -> Result<(), WalError> {
         let tickets = self.submit(rig, wal, lens)?;
         self.wait(rig, tickets)
+    }
+
+    /// Appends records that must survive together or not at all.
+    fn batch(&mut self, rig: &Rig, wal: &Wal, lens: &[usize]) -> Result<(), WalError> {
+        let at = rig.disk.operations();
+        let first = self.last_lsn + 1;
+        let mut records = Vec::new();
+        for &len in lens {
+            self.last_lsn += 1;
+            let (lsn, incarnation) = (self.last_lsn, self.incarnation);
+            self.submitted.entry(lsn).or_default().push(Submitted { at, incarnation, len });
+            records.push(payload(incarnation, lsn, len));
+        }
+        self.batches.push((first, self.last_lsn));
+        let last = wal.append_batch(records.iter().map(Vec::as_slice))?;
+        assert_eq!(last, Lsn::new(self.last_lsn), "numbers have no gap");
+        wal.wait_durable(last)?;
+        let operations = rig.disk.operations();
+        self.acknowledged.push((operations, last.get(), self.incarnation));
+        Ok(())
     }
 
     fn submit(&mut self, rig: &Rig, wal: &Wal, lens: &[usize]) -> Result<Vec<Ticket>, WalError> {
@@ -246,6 +269,12 @@ impl Script {
             }
             incarnation = self.check_record(at, lsn, &record.payload, incarnation)?;
             next += 1;
+        }
+        if let Some((first, end)) =
+            self.batches.iter().find(|(first, end)| (*first..*end).contains(&last))
+        {
+            let detail = format!("records {first} to {end} are a batch, the newest is {last}");
+            return Err(Violation::new("a batch is whole or not there", detail));
         }
         let durable = self.durable(at);
         if last < durable || next <= durable && from <= durable {

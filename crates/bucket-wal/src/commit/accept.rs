@@ -1,0 +1,186 @@
+//! Taking records in: a number and a place in the open batch; under a policy that does not wait for the
+//! disk, only when there is room for them.
+
+use bucket_core::Clock;
+
+use super::{Batch, Lead, Shared, State, Ticket};
+use crate::error::WalError;
+use crate::frame::{Entry, MAX_RECORD_LEN};
+use crate::options::SyncPolicy;
+use crate::segment::ROOM;
+use crate::sync::{Arc, MutexGuard};
+use crate::writer::{CommitError, Unit, bound, encoded_bound};
+
+/// A batch that has grown to this is committed by whoever makes it so, so that memory stays bounded.
+const BATCH_LIMIT: usize = 64 << 20;
+/// No entry of a frame's table is longer.
+const MAX_ENTRY_LEN: usize = 9;
+
+/// Records that are appended together, at least one, with their checks.
+#[derive(Clone, Copy)]
+pub(crate) struct Records<'a> {
+    payloads: &'a [&'a [u8]],
+    entries: &'a [Entry],
+    bytes: usize,
+    /// They lead to space being freed, and may use the reserve.
+    reserved: bool,
+}
+
+impl<'a> Records<'a> {
+    /// `entries` are those of the payloads, made outside of any lock.
+    pub(crate) fn new(payloads: &'a [&'a [u8]], entries: &'a [Entry], reserved: bool) -> Self {
+        let bytes = payloads.iter().map(|payload| payload.len()).sum();
+        Self { payloads, entries, bytes, reserved }
+    }
+
+    /// Fails when they are too much for one frame. Each counts with what its entry takes.
+    pub(crate) fn check(payloads: &[&[u8]]) -> Result<(), WalError> {
+        let bytes: usize = payloads.iter().map(|payload| payload.len()).sum();
+        let entries = payloads.len().saturating_sub(1).saturating_mul(MAX_ENTRY_LEN);
+        let (len, max) = (bytes.saturating_add(entries), MAX_RECORD_LEN);
+        if len > max { Err(WalError::RecordTooLarge { len, max }) } else { Ok(()) }
+    }
+}
+
+impl Shared {
+    /// Appends the records and returns as the policy says: durable, or accepted. Returns the number of
+    /// the last.
+    pub(crate) fn append(self: &Arc<Self>, records: Records<'_>) -> Result<u64, WalError> {
+        if self.policy == SyncPolicy::Always {
+            let ticket = self.submit(records)?;
+            self.wait(&ticket.done)?;
+            return Ok(ticket.lsn);
+        }
+        let ticket = self.accept(records)?;
+        Ok(ticket.lsn)
+    }
+
+    /// Accepts the records without waiting for the disk, and sees to it that they are written soon.
+    pub(crate) fn submit(self: &Arc<Self>, records: Records<'_>) -> Result<Ticket, WalError> {
+        if self.policy != SyncPolicy::Always {
+            return self.accept(records);
+        }
+        let mut state = self.state.lock();
+        state.check()?;
+        let ticket = self.push(&mut state, records);
+        let full = is_full(&state.open);
+        drop(state);
+        if full {
+            // The outcome reaches the record's own waiter.
+            let _ = self.wait(&ticket.done);
+        }
+        Ok(ticket)
+    }
+
+    /// Takes the records in when there is room for them on the disk, so that what was accepted is not
+    /// refused later.
+    fn accept(self: &Arc<Self>, records: Records<'_>) -> Result<Ticket, WalError> {
+        let mut state = self.state.lock();
+        loop {
+            state.check()?;
+            let is_late = match self.policy {
+                SyncPolicy::Periodic { max_unsynced, .. } => {
+                    let unsynced = state.unsynced.bytes;
+                    unsynced > 0 && unsynced + records.bytes as u64 > max_unsynced.get()
+                }
+                _ => false,
+            };
+            if is_late {
+                state = self.lead_or_wait(state, Lead::Sync);
+            } else if is_full(&state.open) {
+                state = self.lead_or_wait(state, Lead::Write);
+            } else if has_room(&state, records) {
+                break;
+            } else if state.leading || !state.open.group.entries.is_empty() {
+                // A leader leaves more room than was counted on, and makes what is open small.
+                state = self.lead_or_wait(state, Lead::Write);
+            } else {
+                state = self.make_room(state, records)?;
+            }
+        }
+        if state.unsynced.records == 0 {
+            state.unsynced.since = self.clock.now();
+        }
+        state.unsynced.records += records.entries.len() as u64;
+        state.unsynced.bytes += records.bytes as u64;
+        if let SyncPolicy::Batch { records, bytes, .. } = self.policy {
+            let reached = state.unsynced.records >= records || state.unsynced.bytes >= bytes.get();
+            state.unsynced.due |= reached;
+        }
+        let ticket = self.push(&mut state, records);
+        if self.write_through {
+            while state.written_lsn < ticket.lsn && state.check().is_ok() {
+                state = self.lead_or_wait(state, Lead::Write);
+            }
+            state.check()?;
+        }
+        if state.unsynced.due || !self.write_through || self.policy.has_delay() {
+            self.wake_committer(state);
+        }
+        Ok(ticket)
+    }
+
+    /// Gives the records their numbers and a place in the open batch.
+    fn push(self: &Arc<Self>, state: &mut State, records: Records<'_>) -> Ticket {
+        let count = records.entries.len();
+        state.next_lsn += count as u64;
+        let group = &mut state.open.group;
+        group.reserved = records.reserved && (group.entries.is_empty() || group.reserved);
+        group.entries.extend_from_slice(records.entries);
+        for payload in records.payloads {
+            group.payloads.extend_from_slice(payload);
+        }
+        group.units.push(Unit { count: count as u32, bytes: records.bytes as u32 });
+        let done = Arc::clone(&state.open.done);
+        Ticket { shared: Arc::clone(self), lsn: state.next_lsn - 1, done }
+    }
+
+    /// Asks for space for the records, as a leader without a batch.
+    fn make_room<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        records: Records<'_>,
+    ) -> Result<MutexGuard<'a, State>, WalError> {
+        state.leading = true;
+        let first_lsn = state.next_lsn;
+        drop(state);
+        let mut writer = self.writer.lock();
+        let need = bound(records.entries.len(), records.bytes);
+        let keep = if records.reserved { 0 } else { ROOM };
+        let made = writer.make_room(first_lsn, need, keep);
+        let room = writer.room();
+        drop(writer);
+        let mut state = self.state.lock();
+        state.room = room;
+        match made {
+            Ok(new_segment) => {
+                if let Some(new_segment) = new_segment {
+                    self.begin(new_segment);
+                }
+                self.end_turn(&mut state);
+                Ok(state)
+            }
+            Err(CommitError::NotWritten(error)) => {
+                self.end_turn(&mut state);
+                Err(error)
+            }
+            Err(error) => {
+                self.poison(&mut state, error);
+                state.check()?;
+                Ok(state)
+            }
+        }
+    }
+}
+
+fn has_room(state: &State, records: Records<'_>) -> bool {
+    let room = if records.reserved { state.room.1 } else { state.room.0 };
+    let open = &state.open.group;
+    let together =
+        bound(open.entries.len() + records.entries.len(), open.payloads.len() + records.bytes);
+    together.max(encoded_bound(open)) <= room
+}
+
+fn is_full(open: &Batch) -> bool {
+    open.group.payloads.len() + open.group.entries.len() * size_of::<Entry>() >= BATCH_LIMIT
+}

@@ -1,0 +1,519 @@
+//! Group commit: who writes, who waits, and who is woken.
+//!
+//! Appending reserves a number and copies the record into the open batch, under a short lock. Whoever
+//! waits first becomes the leader: it takes the batch, writes and syncs it with the lock released,
+//! while the next batch fills; then it hands the lead to a waiter of that next batch *before* it wakes
+//! its own, so that the disk is not idle while threads are being scheduled.
+//!
+//! Under a policy that does not sync for each record, a batch is written first and becomes durable with
+//! a later sync; until then its waiters wait for that.
+
+mod accept;
+mod committer;
+mod ticket;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use bucket_core::{SystemClock, Tick};
+use bucket_vfs::{Vfs, VfsLock};
+
+use crate::error::WalError;
+use crate::lsn::Lsn;
+use crate::options::{SyncPolicy, WalOptions};
+use crate::planted::{Bug, Planted};
+use crate::recovery::Recovered;
+use crate::segment;
+use crate::stats::WalStats;
+use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use crate::wal::{Index, Segment};
+use crate::writer::{CommitError, Committed, Group, NewSegment, Writer, encoded_bound};
+
+pub(crate) use self::accept::Records;
+use self::committer::Committer;
+use self::ticket::Done;
+pub use self::ticket::Ticket;
+
+/// What the clones of a log, its tickets and its readers share.
+pub(crate) struct Shared {
+    pub(crate) vfs: Arc<dyn Vfs>,
+    pub(crate) dir: PathBuf,
+    policy: SyncPolicy,
+    write_through: bool,
+    clock: SystemClock,
+    state: Mutex<State>,
+    /// Mirrors `State::durable`, for reading without the lock.
+    durable: AtomicU64,
+    index: Mutex<Index>,
+    /// Used by the leader alone; the lock is never contended.
+    writer: Mutex<Writer>,
+    checkpoints: Mutex<Checkpoints>,
+    committer: Condvar,
+    /// For those who wait for the leader to be done, whatever it did.
+    turn: Condvar,
+    pub(crate) planted: Planted,
+}
+
+struct State {
+    open: Batch,
+    /// Batches that are written and not durable, the oldest first.
+    written: Vec<Arc<Done>>,
+    next_lsn: u64,
+    written_lsn: u64,
+    durable: u64,
+    /// What was accepted and is not durable.
+    unsynced: Unsynced,
+    /// What was written and is not durable; counted once it is.
+    uncounted: (u64, u64),
+    /// Bytes that the writer can take without asking for space, and the same with the reserve. Kept by
+    /// leaders, read by those who accept records that nobody waits for.
+    room: (u64, u64),
+    // Invariant: at most one thread holds `leading`, and only it touches the writer.
+    leading: bool,
+    turn_waiters: u64,
+    /// The numbers since the last written frame were given up.
+    gap: bool,
+    poison: Option<Poison>,
+    closed: bool,
+    committer: Committer,
+    lock: Option<Box<dyn VfsLock>>,
+    stats: WalStats,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Unsynced {
+    records: u64,
+    bytes: u64,
+    /// When the oldest of them was accepted.
+    since: Tick,
+    /// A bound of the policy was reached.
+    due: bool,
+}
+
+#[derive(Clone)]
+struct Poison {
+    durable: u64,
+    source: Arc<std::io::Error>,
+}
+
+/// Where checkpoints stand.
+pub(crate) struct Checkpoints {
+    pub(crate) generation: u64,
+    pub(crate) newest_replay_from: u64,
+    pub(crate) log_id: u128,
+}
+
+/// The records that the next commit will write.
+struct Batch {
+    first_lsn: u64,
+    group: Group,
+    done: Arc<Done>,
+}
+
+/// How far a leader goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lead {
+    /// Writes what was accepted and makes everything durable.
+    Sync,
+    /// Writes what was accepted.
+    Write,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        dir: PathBuf,
+        options: WalOptions,
+        lock: Box<dyn VfsLock>,
+        recovered: Recovered,
+    ) -> Arc<Self> {
+        let Recovered {
+            mut index, writer, log_id, next_lsn, generation, oldest_replay_from, ..
+        } = recovered;
+        let vfs = options.vfs;
+        index.use_vfs(Arc::clone(&vfs));
+        Arc::new(Self {
+            vfs,
+            dir,
+            policy: options.sync_policy,
+            write_through: options.write_through,
+            clock: SystemClock::new(),
+            state: Mutex::new(State {
+                open: Batch::new(next_lsn),
+                written: Vec::new(),
+                next_lsn,
+                written_lsn: next_lsn - 1,
+                durable: next_lsn - 1,
+                unsynced: Unsynced::default(),
+                uncounted: (0, 0),
+                room: writer.room(),
+                leading: false,
+                turn_waiters: 0,
+                gap: false,
+                poison: None,
+                closed: false,
+                committer: Committer::None,
+                lock: Some(lock),
+                stats: WalStats::default(),
+            }),
+            durable: AtomicU64::new(next_lsn - 1),
+            index: Mutex::new(index),
+            writer: Mutex::new(writer),
+            checkpoints: Mutex::new(Checkpoints {
+                generation,
+                newest_replay_from: oldest_replay_from,
+                log_id,
+            }),
+            committer: Condvar::new(),
+            turn: Condvar::new(),
+            planted: options.planted,
+        })
+    }
+
+    pub(crate) fn durable(&self) -> u64 {
+        // Acquire: whoever sees the number sees the index entry of the record.
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// The newest number that was given.
+    pub(crate) fn newest(&self) -> Result<u64, WalError> {
+        let state = self.state.lock();
+        state.check()?;
+        Ok(state.next_lsn - 1)
+    }
+
+    pub(crate) fn written(&self) -> u64 {
+        self.state.lock().written_lsn
+    }
+
+    /// What a checkpoint may vouch for: what is durable.
+    pub(crate) fn vouched_for(&self) -> u64 {
+        if self.planted.has(Bug::CheckpointBeforeData) {
+            return self.state.lock().next_lsn - 1;
+        }
+        self.durable()
+    }
+
+    pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock()
+    }
+
+    pub(crate) fn checkpoints(&self) -> Result<MutexGuard<'_, Checkpoints>, WalError> {
+        self.state.lock().check()?;
+        Ok(self.checkpoints.lock())
+    }
+
+    /// Waits for the end of a batch, leading its commit if nobody does.
+    fn wait(&self, done: &Arc<Done>) -> Result<(), WalError> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(outcome) = done.outcome() {
+                return outcome;
+            }
+            if state.leading || state.closed {
+                done.wait(&mut state);
+            } else {
+                // Without an outcome the batch is the open one, or one that no sync has covered.
+                state = self.lead(state, Lead::Sync);
+            }
+        }
+    }
+
+    /// Waits until everything up to `lsn`, which was accepted, is durable.
+    pub(crate) fn wait_durable(&self, lsn: u64) -> Result<(), WalError> {
+        let mut state = self.state.lock();
+        loop {
+            if state.durable >= lsn {
+                return Ok(());
+            }
+            state.check()?;
+            if lsn >= state.next_lsn {
+                return Err(WalError::NotFound { lsn: Lsn::new(lsn) });
+            }
+            if state.written.is_empty() && state.open.group.entries.is_empty() && !state.leading {
+                // The number was refused, and everything before it is durable.
+                return Ok(());
+            }
+            state = self.lead_or_wait(state, Lead::Sync);
+        }
+    }
+
+    /// Makes everything durable that was accepted by now; returns the newest of it.
+    pub(crate) fn sync(&self) -> Result<u64, WalError> {
+        let newest = self.newest()?;
+        self.wait_durable(newest)?;
+        Ok(newest)
+    }
+
+    /// Leads, or waits until whoever leads is done.
+    fn lead_or_wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        how: Lead,
+    ) -> MutexGuard<'a, State> {
+        if !state.leading {
+            return self.lead(state, how);
+        }
+        state.turn_waiters += 1;
+        self.turn.wait(&mut state);
+        state.turn_waiters -= 1;
+        state
+    }
+
+    /// Commits the open batch, if there is anything in it, and syncs if that is asked for. The caller
+    /// holds the state, and nobody leads.
+    fn lead<'a>(&'a self, mut state: MutexGuard<'a, State>, how: Lead) -> MutexGuard<'a, State> {
+        state.leading = true;
+        let next = Batch::new(state.next_lsn);
+        let batch = (!state.open.group.entries.is_empty())
+            .then(|| std::mem::replace(&mut state.open, next));
+        let gap = state.gap;
+        if let Some(batch) = &batch {
+            // What it takes at most is not there for those who come meanwhile.
+            let taken = encoded_bound(&batch.group);
+            state.room.0 = state.room.0.saturating_sub(taken);
+            state.room.1 = state.room.1.saturating_sub(taken);
+        }
+        // Room for what was accepted without waiting is there already.
+        let keep = self.policy == SyncPolicy::Always;
+        drop(state);
+
+        let mut writer = self.writer.lock();
+        let early = how == Lead::Sync && self.planted.has(Bug::AcknowledgeBeforeSync);
+        let mut synced = if early { writer.sync() } else { Ok(()) };
+        let write = |batch: &Batch| writer.write(batch.first_lsn, gap, &batch.group, keep);
+        let wrote = batch.as_ref().map(write).transpose();
+        let broken = matches!(wrote, Err(CommitError::Poisoned(_)));
+        if how == Lead::Sync && !broken && !early {
+            synced = writer.sync();
+        }
+        let room = writer.room();
+        drop(writer);
+
+        let mut state = self.state.lock();
+        state.room = room;
+        let mut refused = None;
+        match (wrote, batch) {
+            (Ok(committed), Some(batch)) => {
+                if let Some(committed) = committed {
+                    self.enter(committed);
+                }
+                state.took(batch);
+            }
+            (Err(CommitError::NotWritten(error)), Some(batch)) => {
+                state.gave_up(&batch);
+                refused = Some((batch.done, error));
+            }
+            (Err(CommitError::Poisoned(source)), Some(batch)) => {
+                state.written.push(batch.done);
+                synced = Err(CommitError::Poisoned(source));
+            }
+            (_, None) => {}
+        }
+        match (how, synced) {
+            (Lead::Sync, Ok(())) => {
+                let durable = self.is_durable(&mut state);
+                self.end_turn(&mut state);
+                durable.into_iter().for_each(|done| done.finish(Ok(())));
+            }
+            (_, Ok(())) => self.end_turn(&mut state),
+            (_, Err(error)) => self.poison(&mut state, error),
+        }
+        if let Some((done, error)) = refused {
+            done.finish(Err(error));
+        }
+        state
+    }
+
+    /// Makes the frames of a commit known to readers, who see them once they are durable.
+    fn enter(&self, committed: Committed) {
+        if let Some(segment) = committed.new_segment {
+            self.begin(segment);
+        }
+        let mut index = self.index.lock();
+        if let Some(newest) = index.newest_mut() {
+            newest.frames.extend(committed.frames);
+            newest.end = committed.end;
+        }
+    }
+
+    /// Makes a new segment known.
+    fn begin(&self, (header, file): NewSegment) {
+        let path = self.dir.join(segment::file_name(header.segment_id));
+        let (frames, end) = (Vec::new(), segment::HEADER_LEN);
+        self.index.lock().insert(Segment { header, path, file: Some(file), frames, end });
+    }
+
+    /// Everything that was written is durable. Returns those who wait for that.
+    fn is_durable(&self, state: &mut State) -> Vec<Arc<Done>> {
+        state.durable = state.written_lsn;
+        let (records, bytes) = std::mem::take(&mut state.uncounted);
+        state.stats.records += records;
+        state.stats.payload_bytes += bytes;
+        state.stats.syncs += 1;
+        let (records, bytes) = state.open.weight();
+        // What came meanwhile counts from now on: a sync more often than needed at worst.
+        state.unsynced = Unsynced { records, bytes, since: self.start_of(records), due: false };
+        // Release: the partner of the load in `durable`.
+        self.durable.store(state.durable, Ordering::Release);
+        std::mem::take(&mut state.written)
+    }
+
+    /// The next leader is found before those are woken who may go on.
+    fn end_turn(&self, state: &mut State) {
+        state.leading = false;
+        if !self.planted.has(Bug::NoHandOver) {
+            // A waiter of something written needs a leader who syncs, and that one writes as well.
+            let next = state.written.iter().find(|done| done.has_waiters());
+            next.unwrap_or(&state.open.done).wake_one();
+        }
+        if state.turn_waiters > 0 {
+            self.turn.notify_all();
+        }
+        if state.closed {
+            state.release();
+        }
+    }
+
+    /// The log is of no more use: everybody hears so, also those whose records would be next.
+    fn poison(&self, state: &mut State, error: CommitError) {
+        let source = match error {
+            CommitError::Poisoned(source) => source,
+            // A sync has no other way to fail.
+            CommitError::NotWritten(error) => Arc::new(std::io::Error::other(error)),
+        };
+        let poison = Poison { durable: state.durable, source };
+        let error = poison.error();
+        state.poison = Some(poison);
+        state.leading = false;
+        let orphan = Batch::new(state.next_lsn);
+        let orphan = std::mem::replace(&mut state.open, orphan);
+        let written = std::mem::take(&mut state.written);
+        self.turn.notify_all();
+        if state.closed {
+            state.release();
+        }
+        for done in written.into_iter().chain([orphan.done]) {
+            done.finish(Err(error.clone()));
+        }
+    }
+
+    /// Now, if there is anything whose age matters.
+    fn start_of(&self, records: u64) -> Tick {
+        use bucket_core::Clock;
+        if records == 0 || self.policy == SyncPolicy::Always {
+            Tick::ZERO
+        } else {
+            self.clock.now()
+        }
+    }
+
+    pub(crate) fn stats(&self) -> WalStats {
+        let state = self.state.lock();
+        let index = self.index.lock();
+        WalStats {
+            segments: index.len() as u64,
+            log_bytes: index.bytes(),
+            written_lsn: Lsn::new(state.written_lsn),
+            durable_lsn: Lsn::new(state.durable),
+            ..state.stats
+        }
+    }
+
+    /// Ends the log as a crash would, but tells those who wait.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.state.lock();
+        if state.closed {
+            return;
+        }
+        state.closed = true;
+        self.committer.notify_all();
+        self.turn.notify_all();
+        if !state.leading {
+            state.release();
+        }
+    }
+
+    pub(crate) fn close(&self) -> Result<(), WalError> {
+        let mut state = self.state.lock();
+        loop {
+            state.check()?;
+            if !state.leading && state.written.is_empty() && state.open.group.entries.is_empty() {
+                break;
+            }
+            let refused = state.stats.refused;
+            state = self.lead_or_wait(state, Lead::Sync);
+            state.check()?;
+            if state.stats.refused > refused {
+                return Err(WalError::NoSpace { path: self.dir.clone() });
+            }
+        }
+        state.closed = true;
+        self.committer.notify_all();
+        self.turn.notify_all();
+        let promised = self.writer.lock().promise(state.next_lsn);
+        state.lock = None;
+        promised.map_err(|error| WalError::io("sync", &self.dir, error))
+    }
+}
+
+impl State {
+    /// The batch is written.
+    fn took(&mut self, batch: Batch) {
+        let (records, bytes) = batch.weight();
+        self.gap = false;
+        self.written_lsn = batch.first_lsn + records - 1;
+        self.uncounted.0 += records;
+        self.uncounted.1 += bytes;
+        self.stats.groups += 1;
+        self.written.push(batch.done);
+    }
+
+    /// The batch was refused, and its numbers are left out.
+    fn gave_up(&mut self, batch: &Batch) {
+        let (records, bytes) = batch.weight();
+        self.gap = true;
+        self.stats.refused += records;
+        self.unsynced.records = self.unsynced.records.saturating_sub(records);
+        self.unsynced.bytes = self.unsynced.bytes.saturating_sub(bytes);
+    }
+
+    /// Gives up the lock of a closed log. Nobody leads, so nothing is being written.
+    fn release(&mut self) {
+        let open = std::mem::replace(&mut self.open, Batch::new(self.next_lsn));
+        for done in std::mem::take(&mut self.written).into_iter().chain([open.done]) {
+            done.finish(Err(WalError::Closed));
+        }
+        self.lock = None;
+    }
+
+    fn check(&self) -> Result<(), WalError> {
+        match &self.poison {
+            Some(poison) => Err(poison.error()),
+            None if self.closed => Err(WalError::Closed),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Poison {
+    fn error(&self) -> WalError {
+        WalError::Poisoned { durable_lsn: Lsn::new(self.durable), source: Arc::clone(&self.source) }
+    }
+}
+
+impl Batch {
+    fn new(first_lsn: u64) -> Self {
+        Self { first_lsn, group: Group::default(), done: Arc::new(Done::new()) }
+    }
+
+    /// How many records it has, and how many bytes of content.
+    const fn weight(&self) -> (u64, u64) {
+        (self.group.entries.len() as u64, self.group.payloads.len() as u64)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wal").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
