@@ -63,6 +63,7 @@ impl Shared {
         let mut state = self.state.lock();
         state.check()?;
         let ticket = self.push(&mut state, records);
+        self.came(&state);
         let full = is_full(&state.open);
         drop(state);
         if full {

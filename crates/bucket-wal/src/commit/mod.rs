@@ -10,6 +10,7 @@
 
 mod accept;
 mod committer;
+mod gather;
 mod ticket;
 
 use std::fmt;
@@ -31,6 +32,7 @@ use crate::writer::{CommitError, Committed, Group, NewSegment, Writer, encoded_b
 
 pub(crate) use self::accept::Records;
 use self::committer::Committer;
+use self::gather::Gather;
 use self::ticket::Done;
 pub use self::ticket::Ticket;
 
@@ -51,6 +53,8 @@ pub(crate) struct Shared {
     committer: Condvar,
     /// For those who wait for the leader to be done, whatever it did.
     turn: Condvar,
+    /// For the leader who waits for others to come along.
+    gathered: Condvar,
     pub(crate) planted: Planted,
 }
 
@@ -71,6 +75,7 @@ struct State {
     // Invariant: at most one thread holds `leading`, and only it touches the writer.
     leading: bool,
     turn_waiters: u64,
+    gather: Gather,
     /// The numbers since the last written frame were given up.
     gap: bool,
     poison: Option<Poison>,
@@ -148,6 +153,7 @@ impl Shared {
                 room: writer.room(),
                 leading: false,
                 turn_waiters: 0,
+                gather: Gather::default(),
                 gap: false,
                 poison: None,
                 closed: false,
@@ -165,6 +171,7 @@ impl Shared {
             }),
             committer: Condvar::new(),
             turn: Condvar::new(),
+            gathered: Condvar::new(),
             planted: options.planted,
         })
     }
@@ -213,6 +220,7 @@ impl Shared {
                 done.wait(&mut state);
             } else {
                 // Without an outcome the batch is the open one, or one that no sync has covered.
+                state = self.gather(state);
                 state = self.lead(state, Lead::Sync);
             }
         }
@@ -277,6 +285,7 @@ impl Shared {
         let keep = self.policy == SyncPolicy::Always;
         drop(state);
 
+        let start = self.stopwatch();
         let mut writer = self.writer.lock();
         let early = how == Lead::Sync && self.planted.has(Bug::AcknowledgeBeforeSync);
         let mut synced = if early { writer.sync() } else { Ok(()) };
@@ -288,6 +297,7 @@ impl Shared {
         }
         let room = writer.room();
         drop(writer);
+        let took = self.stopwatch().since(start);
 
         let mut state = self.state.lock();
         state.room = room;
@@ -311,6 +321,8 @@ impl Shared {
         }
         match (how, synced) {
             (Lead::Sync, Ok(())) => {
+                let records = state.uncounted.0;
+                state.gather.learn(records, took);
                 let durable = self.is_durable(&mut state);
                 self.end_turn(&mut state);
                 durable.into_iter().for_each(|done| done.finish(Ok(())));
