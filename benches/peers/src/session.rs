@@ -100,7 +100,8 @@ impl Session<'_> {
         if !self.wants(row.id) {
             return Ok(());
         }
-        let measured = cpu::measure(&self.plan, &row.pair, &row.goal, row.unit.convert())?;
+        let plan = self.plan.with_more_rounds();
+        let measured = cpu::measure(&plan, &row.pair, &row.goal, row.unit.convert())?;
         let what = match measured.bare {
             Some(bare) => format!("{} The bare closure takes {bare:.2} ns.", row.what),
             None => row.what,
