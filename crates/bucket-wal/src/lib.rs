@@ -9,6 +9,9 @@ mod frame;
 #[cfg(any(all(test, not(bucket_loom)), fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod inspect;
+#[cfg(feature = "legacy")]
+pub mod legacy;
 mod lsn;
 mod manifest;
 mod options;
@@ -28,6 +31,7 @@ mod tests;
 // The public interface is:
 pub use commit::Ticket;
 pub use error::WalError;
+pub use inspect::{CheckpointFile, Inspection, SegmentEnd, SegmentFile, SegmentHeader, Verdict};
 pub use lsn::Lsn;
 pub use options::{InvalidOptions, RecoveryPolicy, SyncPolicy, WalOptions};
 #[cfg(bucket_planted)]

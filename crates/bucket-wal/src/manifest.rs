@@ -18,6 +18,8 @@ const FIXED_LEN: usize = 64;
 const SUM_LEN: usize = 32;
 /// More is better kept in a file of the application's, named in the state.
 pub(crate) const MAX_STATE_LEN: usize = 1 << 20;
+/// No manifest is longer.
+pub(crate) const MAX_LEN: u64 = (FIXED_LEN + MAX_STATE_LEN + SUM_LEN) as u64;
 /// How many manifests are kept.
 const KEPT: usize = 2;
 
@@ -49,7 +51,7 @@ impl Manifest {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let body = bytes.get(..bytes.len().checked_sub(SUM_LEN)?)?;
         if body.len() < FIXED_LEN || body[..8] != MAGIC || le_u32(&body[8..12]) != FORMAT {
             return None;
@@ -97,7 +99,7 @@ pub(crate) fn load(vfs: &dyn Vfs, dir: &Path) -> Result<(Vec<Manifest>, usize), 
         let file = vfs.open(&path, OpenMode::Read).map_err(io)?;
         let len = file.len().map_err(io)?;
         let mut bytes = Vec::new();
-        if len <= (FIXED_LEN + MAX_STATE_LEN + SUM_LEN) as u64 {
+        if len <= MAX_LEN {
             bytes.resize(len as usize, 0);
             file.read_exact_at(&mut bytes, 0).map_err(io)?;
         }

@@ -63,6 +63,24 @@ pub(crate) fn scan(
     header: &Header,
     known: Known<'_>,
 ) -> Result<SegmentScan, WalError> {
+    let mut frames = Vec::new();
+    let mut found = scan_with(file, header, known, &mut |frame, offset, _| {
+        if frame.kind == FrameKind::Data {
+            frames.push(FrameRef { first_lsn: frame.first_lsn, offset });
+        }
+    })?;
+    found.frames = frames;
+    Ok(found)
+}
+
+/// As [`scan`], but every frame goes to `visit`, with its offset and which of its records (from 0) are
+/// damaged, and none is remembered.
+pub(crate) fn scan_with(
+    file: &dyn VfsFile,
+    header: &Header,
+    known: Known<'_>,
+    visit: &mut dyn FnMut(&Frame, u64, &[u64]),
+) -> Result<SegmentScan, WalError> {
     let read = |error| WalError::io("read", known.path, error);
     let file_len = file.len().map_err(read)?;
     let limit = known.data_len.unwrap_or(file_len);
@@ -86,6 +104,7 @@ pub(crate) fn scan(
             }
             At::Frame(frame, bad) if follows(&frame, found.next_lsn) => {
                 if bad.is_empty() {
+                    visit(&frame, at, &bad);
                     found.take(&frame, at);
                     continue;
                 }
@@ -99,6 +118,7 @@ pub(crate) fn scan(
                 if durable {
                     let first = frame.first_lsn + bad[0];
                     found.report(known, at, DamageKind::Record, first, bad.len() as u64)?;
+                    visit(&frame, at, &bad);
                     found.take(&frame, at);
                     continue;
                 }
@@ -154,9 +174,6 @@ pub(crate) fn scan(
 
 impl SegmentScan {
     fn take(&mut self, frame: &Frame, at: u64) {
-        if frame.kind == FrameKind::Data {
-            self.frames.push(FrameRef { first_lsn: frame.first_lsn, offset: at });
-        }
         self.end = at + frame.len as u64;
         self.next_lsn = frame.next_lsn();
         // A promise about bytes after the frame would be a lie.

@@ -10,6 +10,10 @@ mod damage;
 mod decode_frame;
 #[cfg(not(bucket_loom))]
 mod fault_vfs;
+#[cfg(not(bucket_loom))]
+mod inspect;
+#[cfg(all(not(bucket_loom), feature = "legacy"))]
+mod legacy;
 #[cfg(bucket_loom)]
 mod loom_commit;
 #[cfg(not(bucket_loom))]
