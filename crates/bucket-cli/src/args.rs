@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Stat(StatArgs),
     /// Say what a bucket is doing.
     Status(StatusArgs),
+    /// Look into a log, bring one over.
+    Wal(WalArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -154,4 +156,56 @@ pub(crate) struct DoctorArgs {
     /// Accept the damage: keep copies of the damaged files and drain what can be read.
     #[arg(long)]
     pub(crate) accept: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct WalArgs {
+    #[command(subcommand)]
+    pub(crate) command: WalCommand,
+}
+
+/// None of these takes the lock of the log that it reads, or changes anything in it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum WalCommand {
+    /// Write the records that can be read as JSON lines, with their content in base64.
+    Export(WalExportArgs),
+    /// Bring every operation of a log of ipfs_kit_py's DurableWAL over into a new log.
+    ImportLegacy(WalImportArgs),
+    /// Show segments, checkpoints and damage. Works beside a living owner.
+    Inspect(WalDirArgs),
+    /// Check every byte that counts, and say whether the log is whole.
+    Verify(WalDirArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct WalDirArgs {
+    /// The directory of a log, or of a bucket.
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct WalExportArgs {
+    /// The directory of a log, or of a bucket.
+    pub(crate) dir: PathBuf,
+    /// The first record.
+    #[arg(long, value_name = "LSN", default_value_t = 1)]
+    pub(crate) from: u64,
+    /// The last record; by default the newest.
+    #[arg(long, value_name = "LSN")]
+    pub(crate) to: Option<u64>,
+    /// A new file to write to; by default stdout.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct WalImportArgs {
+    /// The directory of the old log, with segments/ and checkpoints/.
+    pub(crate) dir: PathBuf,
+    /// The directory of the new log: new or empty.
+    #[arg(long, value_name = "LOGDIR", required_unless_present = "dry_run")]
+    pub(crate) to: Option<PathBuf>,
+    /// Only say what would be brought over.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }

@@ -16,6 +16,8 @@ pub(crate) enum Failure {
     Key { text: String, source: InvalidKey },
     /// A local file outside the bucket.
     File { what: String, source: io::Error },
+    /// A log that is looked at by itself.
+    Log(WalError),
     /// The bucket itself.
     Store(StoreError),
     /// The command line or a settings file.
@@ -33,6 +35,7 @@ impl Failure {
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => 3,
             Self::File { .. } => 1,
             Self::Key { .. } | Self::Usage(_) => 2,
+            Self::Log(error) => log_code(error),
             Self::Store(error) => store_code(error),
         }
     }
@@ -56,6 +59,7 @@ impl Failure {
 
     pub(crate) fn durability(&self) -> Durability {
         match self {
+            Self::Log(error) => error.durability(),
             Self::Store(error) => error.durability(),
             _ => Durability::NotAccepted,
         }
@@ -91,17 +95,30 @@ impl std::fmt::Display for Failure {
             Self::BrokenPipe => f.write_str("the reader of the output has gone"),
             Self::Key { text, source } => write!(f, "{text:?} is no key: {source}"),
             Self::File { what, source } => write!(f, "{what}: {source}"),
-            Self::Store(error) => {
-                write!(f, "{error}")?;
-                let mut source = std::error::Error::source(error);
-                while let Some(cause) = source {
-                    write!(f, ": {cause}")?;
-                    source = cause.source();
-                }
-                Ok(())
-            }
+            Self::Log(error) => write_chain(f, error),
+            Self::Store(error) => write_chain(f, error),
             Self::Usage(text) => f.write_str(text),
         }
+    }
+}
+
+fn write_chain(f: &mut std::fmt::Formatter<'_>, error: &dyn std::error::Error) -> std::fmt::Result {
+    write!(f, "{error}")?;
+    let mut source = error.source();
+    while let Some(cause) = source {
+        write!(f, ": {cause}")?;
+        source = cause.source();
+    }
+    Ok(())
+}
+
+fn log_code(error: &WalError) -> u8 {
+    match error {
+        WalError::Locked { .. } => 9,
+        WalError::NoSpace { .. } => 6,
+        error if error.is_damage() => 7,
+        WalError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => 3,
+        _ => 1,
     }
 }
 

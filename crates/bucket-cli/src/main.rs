@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Command::Rm(args) => commands::rm::run(&args, &out),
         Command::Stat(args) => commands::stat::run(&args, &out),
         Command::Status(args) => commands::status::run(&args, &out),
+        Command::Wal(args) => commands::wal::run(&args, &out),
     };
     match result {
         Ok(code) => code,

@@ -9,4 +9,5 @@ pub(crate) mod put;
 pub(crate) mod rm;
 pub(crate) mod stat;
 pub(crate) mod status;
+pub(crate) mod wal;
 mod walk;

@@ -8,3 +8,4 @@ mod recursive;
 mod remote_down;
 #[cfg(target_os = "linux")]
 mod services;
+mod wal_tools;
