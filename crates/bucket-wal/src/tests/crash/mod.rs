@@ -5,6 +5,7 @@ mod faults;
 mod planted;
 mod script;
 
+use std::io::Write;
 use std::time::Duration;
 
 use bucket_core::ByteCount;
@@ -42,7 +43,8 @@ fn a_log_that_syncs_in_batches_loses_nothing_that_a_sync_has_covered() {
 fn holds(what: &str, plant: Plant, seeds: u64) {
     match campaign(plant, seeds) {
         Ok(coverage) => {
-            println!("crash states of the log, {what}: {coverage}");
+            // Straight to stderr, which the test harness does not keep to itself.
+            let _ = writeln!(std::io::stderr(), "crash states of the log, {what}: {coverage}");
             // Fewer would mean that the workload or the disk has lost its teeth.
             let states = coverage.crashes + coverage.second_crashes;
             assert!(states >= 50 * seeds, "{coverage}");
