@@ -26,24 +26,43 @@ pub(crate) enum FrameKind {
     Data = 1,
     /// No records; numbering continues at the frame's number.
     Gap = 2,
+    /// One record without a number: what the finished segment holds, for whoever opens it later.
+    Seal = 3,
     /// No records; carries the sync promise alone.
     Sync = 5,
 }
 
-/// The type of every record of this version; the others of the three bits are reserved.
-const RECORD_TYPE: u64 = 1;
+/// What a record is. Three bits of its table entry; the other values are reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecordKind {
+    /// What the application appended.
+    Op = 1,
+    /// Says that an earlier operation is done.
+    Complete = 2,
+    /// Says that an earlier operation was given up, and why.
+    Abort = 3,
+    /// An operation that was copied forward so that its old segment could go.
+    Survivor = 4,
+}
 
 /// One entry of a frame's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
+    pub(crate) kind: RecordKind,
     pub(crate) len: u32,
     pub(crate) crc: u32,
 }
 
 impl Entry {
-    /// The entry for a payload. The caller has checked the length against [`MAX_RECORD_LEN`].
+    /// The entry for an operation. The caller has checked the length against [`MAX_RECORD_LEN`].
     pub(crate) fn of(payload: &[u8]) -> Self {
-        Self { len: payload.len() as u32, crc: crc32fast::hash(payload) }
+        Self::new(RecordKind::Op, payload)
+    }
+
+    /// The entry for a payload of any kind.
+    pub(crate) fn new(kind: RecordKind, payload: &[u8]) -> Self {
+        Self { kind, len: payload.len() as u32, crc: crc32fast::hash(payload) }
     }
 }
 
@@ -76,7 +95,7 @@ pub(crate) fn encode(
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_LEN]);
     for entry in entries {
-        push_varint(out, u64::from(entry.len) << 3 | RECORD_TYPE);
+        push_varint(out, u64::from(entry.len) << 3 | entry.kind as u64);
         out.extend_from_slice(&entry.crc.to_le_bytes());
     }
     let table_end = out.len();
@@ -115,6 +134,7 @@ pub(crate) fn claim(header: &[u8; HEADER_LEN]) -> Claim {
     let kind_fits = match kind(header[16]) {
         // A record takes at least an entry of five bytes.
         Some(FrameKind::Data) => count > 0 && count <= body_len / 5,
+        Some(FrameKind::Seal) => count == 1,
         Some(FrameKind::Gap | FrameKind::Sync) => count == 0 && body_len == 0,
         None => false,
     };
@@ -143,7 +163,8 @@ pub(crate) fn decode(bytes: &[u8], seed: &Hasher, offset: u64) -> Option<Frame> 
         let (value, used) = varint(&bytes[at..body_end])?;
         at += used + 4;
         payload_len += value >> 3;
-        if at > body_end || value & 7 != RECORD_TYPE || value >> 3 > MAX_RECORD_LEN as u64 {
+        record_kind(value)?;
+        if at > body_end || value >> 3 > MAX_RECORD_LEN as u64 {
             return None;
         }
     }
@@ -159,7 +180,7 @@ pub(crate) fn decode(bytes: &[u8], seed: &Hasher, offset: u64) -> Option<Frame> 
     for _ in 0..count {
         let (value, used) = varint(&bytes[entry_at..at])?;
         let crc = le_u32(&bytes[entry_at + used..entry_at + used + 4]);
-        entries.push(Entry { len: (value >> 3) as u32, crc });
+        entries.push(Entry { kind: record_kind(value)?, len: (value >> 3) as u32, crc });
         entry_at += used + 4;
     }
     Some(Frame {
@@ -175,7 +196,8 @@ pub(crate) fn decode(bytes: &[u8], seed: &Hasher, offset: u64) -> Option<Frame> 
 impl Frame {
     /// The number that follows the frame's last record.
     pub(crate) fn next_lsn(&self) -> u64 {
-        self.first_lsn.saturating_add(self.entries.len() as u64)
+        let numbered = if self.kind == FrameKind::Data { self.entries.len() as u64 } else { 0 };
+        self.first_lsn.saturating_add(numbered)
     }
 
     /// The payloads of the frame, each with whether its own check holds.
@@ -196,8 +218,20 @@ fn kind(byte: u8) -> Option<FrameKind> {
     match byte {
         1 => Some(FrameKind::Data),
         2 => Some(FrameKind::Gap),
+        3 => Some(FrameKind::Seal),
         5 => Some(FrameKind::Sync),
         // The upper half is flags: 0x80 is reserved for sealed payloads. Unknown is refused.
+        _ => None,
+    }
+}
+
+/// The kind in the lowest bits of a table entry.
+const fn record_kind(value: u64) -> Option<RecordKind> {
+    match value & 7 {
+        1 => Some(RecordKind::Op),
+        2 => Some(RecordKind::Complete),
+        3 => Some(RecordKind::Abort),
+        4 => Some(RecordKind::Survivor),
         _ => None,
     }
 }

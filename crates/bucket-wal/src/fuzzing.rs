@@ -167,6 +167,7 @@ impl Expected {
         let payload_len: u64 = expected.entries.iter().map(|(len, _)| len).sum();
         let kind_fits = match bytes[16] {
             1 => !expected.entries.is_empty(),
+            3 => expected.entries.len() == 1,
             2 | 5 => body_len == 0,
             _ => false,
         };
@@ -195,7 +196,7 @@ impl Expected {
             }
             let value =
                 digits.iter().rev().fold(0, |value, digit| value * 128 + u64::from(digit & 0x7f));
-            if value % 8 != 1 {
+            if !(1..=4).contains(&(value % 8)) {
                 return None;
             }
             entries.push((value / 8, le_u32(rest.get(used..used + 4)?)));

@@ -9,6 +9,7 @@ mod frame;
 #[cfg(any(all(test, not(bucket_loom)), fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod index;
 mod inspect;
 #[cfg(feature = "legacy")]
 pub mod legacy;
@@ -31,6 +32,7 @@ mod tests;
 // The public interface is:
 pub use commit::Ticket;
 pub use error::WalError;
+pub use frame::RecordKind;
 pub use inspect::{CheckpointFile, Inspection, SegmentEnd, SegmentFile, SegmentHeader, Verdict};
 pub use lsn::Lsn;
 pub use options::{InvalidOptions, RecoveryPolicy, SyncPolicy, WalOptions};

@@ -4,7 +4,7 @@ use bucket_vfs::VfsFile;
 
 use crate::commit::Shared;
 use crate::error::WalError;
-use crate::frame;
+use crate::frame::{self, RecordKind};
 use crate::lsn::Lsn;
 use crate::recovery::DamageKind;
 use crate::segment::Header;
@@ -16,6 +16,8 @@ use crate::sync::Arc;
 pub struct Record {
     /// The number that `append` returned.
     pub lsn: Lsn,
+    /// What it is.
+    pub kind: RecordKind,
     /// The bytes that were appended.
     pub payload: Vec<u8>,
 }
@@ -116,11 +118,11 @@ pub(crate) fn load(place: &Place) -> Result<Vec<Result<Record, WalError>>, WalEr
     let Some(frame) = frame::decode(&bytes, &place.header.seed(), place.offset) else {
         return Err(corrupt(DamageKind::Frame, place.first_lsn));
     };
-    let records = (frame.first_lsn..).zip(frame.payloads(&bytes));
+    let records = (frame.first_lsn..).zip(&frame.entries).zip(frame.payloads(&bytes));
     Ok(records
-        .map(|(lsn, (payload, intact))| {
+        .map(|((lsn, entry), (payload, intact))| {
             if intact {
-                Ok(Record { lsn: Lsn::new(lsn), payload: payload.to_vec() })
+                Ok(Record { lsn: Lsn::new(lsn), kind: entry.kind, payload: payload.to_vec() })
             } else {
                 Err(corrupt(DamageKind::Record, lsn))
             }

@@ -12,6 +12,7 @@ use bucket_vfs::{OpenMode, Vfs};
 
 use crate::error::WalError;
 use crate::frame::{self, Entry, FrameKind};
+use crate::index::{Index, Segment};
 use crate::lsn::Lsn;
 use crate::manifest::{self, Manifest};
 use crate::options::{RecoveryPolicy, WalOptions};
@@ -20,7 +21,6 @@ use crate::reader::{Place, load};
 use crate::scan::{FrameRef, Known, scan};
 use crate::segment::{self, HEADER_LEN, Header, HeaderError};
 use crate::sync::Arc;
-use crate::wal::{Index, Segment};
 use crate::writer::{self, Writer};
 
 /// What opening found: a report for people, and the newest checkpoint for the application.
@@ -452,7 +452,8 @@ fn copy_forward(
             frame::encode(&mut bytes, &seed, at, FrameKind::Gap, lsn, HEADER_LEN, &[], &[]);
         }
         let offset = HEADER_LEN + bytes.len() as u64;
-        let entries: Vec<_> = records.iter().map(|record| Entry::of(&record.payload)).collect();
+        let entries: Vec<_> =
+            records.iter().map(|record| Entry::new(record.kind, &record.payload)).collect();
         let payloads = records.iter().map(|record| record.payload.as_slice()).collect::<Vec<_>>();
         let (kind, lsn, payloads) = (FrameKind::Data, frame.first_lsn, payloads.concat());
         frame::encode(&mut bytes, &seed, offset, kind, lsn, HEADER_LEN, &entries, &payloads);

@@ -205,7 +205,7 @@ impl SegmentScan {
 /// Records continue without a gap; a gap frame may jump forward.
 fn follows(frame: &Frame, next_lsn: u64) -> bool {
     match frame.kind {
-        FrameKind::Data | FrameKind::Sync => frame.first_lsn == next_lsn,
+        FrameKind::Data | FrameKind::Seal | FrameKind::Sync => frame.first_lsn == next_lsn,
         FrameKind::Gap => frame.first_lsn >= next_lsn,
     }
 }

@@ -20,6 +20,7 @@ use bucket_core::{SystemClock, Tick};
 use bucket_vfs::{Vfs, VfsLock};
 
 use crate::error::WalError;
+use crate::index::{Index, Segment};
 use crate::lsn::Lsn;
 use crate::options::{SyncPolicy, WalOptions};
 use crate::planted::{Bug, Planted};
@@ -27,7 +28,6 @@ use crate::recovery::Recovered;
 use crate::segment;
 use crate::stats::WalStats;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
-use crate::wal::{Index, Segment};
 use crate::writer::{CommitError, Committed, Group, NewSegment, Writer, encoded_bound};
 
 pub(crate) use self::accept::Records;

@@ -193,6 +193,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let one = data(&[b"one record".to_vec()]);
     vec![
         ("gap", encoded(FrameKind::Gap, 1_000, OFFSET, &[])),
+        ("seal", encoded(FrameKind::Seal, 9, OFFSET, &[b"what it holds".to_vec()])),
         ("promise", encoded(FrameKind::Sync, 8, 1 << 20, &[])),
         ("one", one.clone()),
         ("one-empty", data(&[vec![]])),
@@ -213,14 +214,16 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("bad-empty", vec![]),
         ("bad-unwritten", vec![0; 64]),
         ("bad-check", changed(one.clone(), 0, !one[0])),
-        ("bad-kind", changed(one.clone(), 16, 3)),
+        ("bad-kind", changed(one.clone(), 16, 4)),
+        ("bad-seal", encoded(FrameKind::Seal, 9, OFFSET, &[vec![1], vec![2]])),
+        ("bad-seal-of-nothing", encoded(FrameKind::Seal, 9, OFFSET, &[])),
         ("bad-sealed", changed(one.clone(), 16, 0x81)),
         ("bad-count", changed(one.clone(), 19, 0xff)),
         ("bad-body-length", changed(one.clone(), 7, 0xff)),
         ("bad-cut-short", one[..one.len() - 1].to_vec()),
         ("bad-long-spelling", spelled(&[0x81, 0x00])),
         ("bad-length-without-end", spelled(&[0xff; 6])),
-        ("bad-record-type", spelled(&[0x02])),
+        ("bad-record-type", spelled(&[0x05])),
         ("bad-record-too-long", spelled(&[0x89, 0x80, 0x80, 0x40])),
     ]
 }
