@@ -144,9 +144,30 @@ pub(crate) fn claim(header: &[u8; HEADER_LEN]) -> Claim {
     Claim::Len((HEADER_LEN + body_len).next_multiple_of(ALIGN))
 }
 
-/// Decodes and verifies the frame that `bytes` is said to hold; `bytes` has the claimed length.
-/// `None` when anything about header or table is wrong.
-pub(crate) fn decode(bytes: &[u8], seed: &Hasher, offset: u64) -> Option<Frame> {
+/// The number after the last record that the frame with this header claims to have.
+pub(crate) fn claimed_next_lsn(header: &[u8; HEADER_LEN]) -> u64 {
+    let count = le_u32(&[header[17], header[18], header[19], 0]);
+    let numbered = if header[16] == FrameKind::Data as u8 { count } else { 0 };
+    le_u64(&header[8..16]).saturating_add(u64::from(numbered))
+}
+
+/// Where the parts of a frame are, whose header and table have validated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outline {
+    pub(crate) kind: FrameKind,
+    pub(crate) first_lsn: u64,
+    /// Everything before this offset was durable when the frame was written.
+    pub(crate) synced: u64,
+    pub(crate) count: usize,
+    /// Where the payloads start within the frame.
+    pub(crate) payload_start: usize,
+    /// The whole frame with padding.
+    pub(crate) len: usize,
+}
+
+/// Verifies header and table of the frame that `bytes` is said to hold; `bytes` has the claimed length.
+/// `None` when anything about them is wrong. Allocates nothing.
+pub(crate) fn outline(bytes: &[u8], seed: &Hasher, offset: u64) -> Option<Outline> {
     let header: &[u8; HEADER_LEN] = bytes.first_chunk()?;
     let Claim::Len(len) = claim(header) else { return None };
     if bytes.len() < len {
@@ -156,8 +177,7 @@ pub(crate) fn decode(bytes: &[u8], seed: &Hasher, offset: u64) -> Option<Frame> 
     let count = le_u32(&[header[17], header[18], header[19], 0]) as usize;
     let body_end = HEADER_LEN + body_len;
 
-    // Walk the table without trusting it: every step is bounded by the body, and nothing is
-    // allocated before the walk has shown that `count` entries are really there.
+    // Walk the table without trusting it: every step is bounded by the body.
     let (mut at, mut payload_len) = (HEADER_LEN, 0_u64);
     for _ in 0..count {
         let (value, used) = varint(&bytes[at..body_end])?;
@@ -174,23 +194,51 @@ pub(crate) fn decode(bytes: &[u8], seed: &Hasher, offset: u64) -> Option<Frame> 
     if checksum(seed, offset, &bytes[4..at]) != le_u32(&header[..4]) {
         return None;
     }
-
-    let mut entries = Vec::with_capacity(count);
-    let mut entry_at = HEADER_LEN;
-    for _ in 0..count {
-        let (value, used) = varint(&bytes[entry_at..at])?;
-        let crc = le_u32(&bytes[entry_at + used..entry_at + used + 4]);
-        entries.push(Entry { kind: record_kind(value)?, len: (value >> 3) as u32, crc });
-        entry_at += used + 4;
-    }
-    Some(Frame {
+    Some(Outline {
         kind: kind(header[16])?,
         first_lsn: le_u64(&header[8..16]),
         synced: u64::from(le_u32(&header[20..24])) * ALIGN as u64,
-        entries,
+        count,
         payload_start: at,
         len,
     })
+}
+
+/// The entry at the start of `table`, the rest of one that has validated, and how long it is.
+pub(crate) fn entry(table: &[u8]) -> Option<(Entry, usize)> {
+    let (value, used) = varint(table)?;
+    let crc = le_u32(table.get(used..used + 4)?);
+    Some((Entry { kind: record_kind(value)?, len: (value >> 3) as u32, crc }, used + 4))
+}
+
+/// Decodes and verifies the frame that `bytes` is said to hold; `bytes` has the claimed length.
+/// `None` when anything about header or table is wrong.
+pub(crate) fn decode(bytes: &[u8], seed: &Hasher, offset: u64) -> Option<Frame> {
+    let outline = outline(bytes, seed, offset)?;
+    // Nothing is allocated before the walk has shown that `count` entries are really there.
+    let mut entries = Vec::with_capacity(outline.count);
+    let mut table = &bytes[HEADER_LEN..outline.payload_start];
+    for _ in 0..outline.count {
+        let (entry, used) = entry(table)?;
+        entries.push(entry);
+        table = &table[used..];
+    }
+    Some(Frame {
+        kind: outline.kind,
+        first_lsn: outline.first_lsn,
+        synced: outline.synced,
+        entries,
+        payload_start: outline.payload_start,
+        len: outline.len,
+    })
+}
+
+impl Outline {
+    /// The number that follows the frame's last record.
+    pub(crate) fn next_lsn(&self) -> u64 {
+        let numbered = if self.kind == FrameKind::Data { self.count as u64 } else { 0 };
+        self.first_lsn.saturating_add(numbered)
+    }
 }
 
 impl Frame {

@@ -1,23 +1,36 @@
-//! [`Index`]: which record is in which frame of which segment.
+//! [`Index`]: which segments there are, and where in them to look for a record.
+//!
+//! One frame is remembered for about every [`STRETCH`] bytes of a segment, so that the index takes a
+//! thousandth of the log; within a stretch readers walk from frame to frame. A segment that was not
+//! scanned at opening has no such marks until somebody seeks in it.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::ops::Deref;
 use std::path::PathBuf;
 
-use bucket_vfs::{OpenMode, Vfs, VfsFile};
+use bucket_vfs::{Vfs, VfsFile};
 
-use crate::error::WalError;
-use crate::reader::Place;
+use crate::reader::Source;
 use crate::scan::FrameRef;
-use crate::segment::Header;
+use crate::segment::{HEADER_LEN, Header};
 use crate::sync::Arc;
 
-/// Which record is in which frame of which segment.
+/// About so many bytes of frames have one mark.
+pub(crate) const STRETCH: u64 = 16 << 10;
+
+/// So many files of finished segments stay open for whoever reads single records.
+const RECENT: usize = 8;
+
+/// Which segments there are, and where in them to look for a record.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    segments: BTreeMap<u64, Segment>,
+    // Invariant: by number, which is also by first record.
+    segments: VecDeque<Indexed>,
+    recent: VecDeque<Arc<dyn VfsFile>>,
     vfs: Option<Arc<dyn Vfs>>,
 }
 
+/// A segment as recovery and the writer make it known.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) header: Header,
@@ -25,8 +38,56 @@ pub(crate) struct Segment {
     /// Open for segments that this process began; older ones are opened when they are read, so that
     /// thousands of small ones cost no descriptors.
     pub(crate) file: Option<Arc<dyn VfsFile>>,
+    /// All frames of records; the index keeps some of them.
     pub(crate) frames: Vec<FrameRef>,
     pub(crate) end: u64,
+}
+
+/// A segment as the index holds it.
+#[derive(Debug)]
+pub(crate) struct Indexed {
+    source: Arc<Source>,
+    /// Held for the newest segment.
+    file: Option<Arc<dyn VfsFile>>,
+    /// The first frame of each stretch; `None` while nobody knows.
+    marks: Option<Vec<FrameRef>>,
+    /// Where the frames that count end.
+    pub(crate) end: u64,
+}
+
+impl Deref for Indexed {
+    type Target = Source;
+
+    fn deref(&self) -> &Source {
+        &self.source
+    }
+}
+
+/// Where to start reading.
+#[derive(Clone, Debug)]
+pub(crate) struct Spot {
+    pub(crate) source: Arc<Source>,
+    /// A frame starts here.
+    pub(crate) at: u64,
+    /// Frames end here, for now.
+    pub(crate) end: u64,
+    /// No record before the place has this number or a later one.
+    pub(crate) first_lsn: u64,
+    /// The segment is finished: nothing in its file will change.
+    pub(crate) is_sealed: bool,
+    /// The segment has no marks, and the record that was asked for may be far from `at`.
+    pub(crate) is_unmarked: bool,
+}
+
+/// What follows a place that readers have reached.
+#[derive(Debug)]
+pub(crate) enum After {
+    /// More frames in the same segment, which end there.
+    Grown(u64),
+    /// Another segment.
+    Next(Spot),
+    /// Nothing so far.
+    Nothing,
 }
 
 impl Index {
@@ -34,16 +95,57 @@ impl Index {
         self.vfs = Some(vfs);
     }
 
+    pub(crate) fn vfs(&self) -> Option<Arc<dyn Vfs>> {
+        self.vfs.clone()
+    }
+
     pub(crate) fn insert(&mut self, segment: Segment) {
-        self.segments.insert(segment.header.segment_id, segment);
+        let Segment { header, path, file, frames, end } = segment;
+        let mut marks = Vec::new();
+        thin(&mut marks, frames);
+        self.put(header, path, file, Some(marks), end);
     }
 
-    pub(crate) fn get_mut(&mut self, segment_id: u64) -> Option<&mut Segment> {
-        self.segments.get_mut(&segment_id)
+    /// A segment that nobody has looked into. Marks are made when somebody seeks in it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for openings that do not scan everything"))]
+    pub(crate) fn insert_unscanned(&mut self, header: Header, path: PathBuf, end: u64) {
+        self.put(header, path, None, None, end);
     }
 
-    pub(crate) fn newest_mut(&mut self) -> Option<&mut Segment> {
-        self.segments.values_mut().next_back()
+    fn put(
+        &mut self,
+        header: Header,
+        path: PathBuf,
+        file: Option<Arc<dyn VfsFile>>,
+        marks: Option<Vec<FrameRef>>,
+        end: u64,
+    ) {
+        let at = self.segments.partition_point(|held| held.header.segment_id < header.segment_id);
+        if let Some(before) = at.checked_sub(1).and_then(|at| self.segments.get_mut(at))
+            && let Some(file) = before.file.take()
+        {
+            self.keep_open(file);
+        }
+        let source = Arc::new(Source::new(header, path, file.as_ref()));
+        self.segments.insert(at, Indexed { source, file, marks, end });
+    }
+
+    /// Keeps a file open until so many others were used that it is its turn.
+    pub(crate) fn keep_open(&mut self, file: Arc<dyn VfsFile>) {
+        self.recent.retain(|held| !Arc::ptr_eq(held, &file));
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(file);
+    }
+
+    pub(crate) fn get_mut(&mut self, segment_id: u64) -> Option<&mut Indexed> {
+        let at = self.position(segment_id)?;
+        self.segments.get_mut(at)
+    }
+
+    pub(crate) fn newest_mut(&mut self) -> Option<&mut Indexed> {
+        self.segments.back_mut()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -51,63 +153,124 @@ impl Index {
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.segments.values().map(|segment| segment.end).sum()
+        self.segments.iter().map(|segment| segment.end).sum()
     }
 
-    pub(crate) fn first_lsn(&self) -> Option<u64> {
-        self.segments.values().find_map(|segment| segment.frames.first()).map(|f| f.first_lsn)
+    /// How many marks are held in memory.
+    #[cfg(test)]
+    pub(crate) fn marks(&self) -> usize {
+        self.segments.iter().filter_map(|segment| segment.marks.as_ref()).map(Vec::len).sum()
     }
 
-    /// The frame that holds `lsn`, or the first one after it.
-    pub(crate) fn frame_from(&self, lsn: u64) -> Option<Result<Place, WalError>> {
-        let mut candidate: Option<(&Segment, usize)> = None;
-        for segment in self.segments.values() {
-            let at = segment.frames.partition_point(|frame| frame.first_lsn <= lsn);
-            if at > 0 {
-                candidate = Some((segment, at - 1));
-            }
-            if at < segment.frames.len() {
-                // Frames after this one start beyond the record.
-                candidate = candidate.or(Some((segment, at)));
-                break;
-            }
+    /// As if no segment had been scanned.
+    #[cfg(test)]
+    pub(crate) fn unmark(&mut self) {
+        for held in std::mem::take(&mut self.segments) {
+            self.insert_unscanned(held.header.clone(), held.path.clone(), held.end);
         }
-        let (segment, at) = candidate?;
-        let frame = segment.frames[at];
-        let next_frame_lsn = segment.frames.get(at + 1).or_else(|| {
-            let later = self.segments.range(segment.header.segment_id + 1..);
-            later.map(|(_, segment)| segment).find_map(|segment| segment.frames.first())
-        });
-        let file = match (&segment.file, &self.vfs) {
-            (Some(file), _) => Arc::clone(file),
-            (None, Some(vfs)) => match vfs.open(&segment.path, OpenMode::Read) {
-                Ok(file) => file,
-                Err(error) => return Some(Err(WalError::io("open", &segment.path, error))),
-            },
-            (None, None) => return None,
+    }
+
+    /// The first record, as far as it is known without reading.
+    pub(crate) fn first_lsn(&self) -> Option<u64> {
+        self.segments.iter().find_map(|segment| match &segment.marks {
+            Some(marks) => marks.first().map(|mark| mark.first_lsn),
+            None => (segment.end > HEADER_LEN).then_some(segment.header.first_lsn),
+        })
+    }
+
+    /// Where to start looking for `lsn`, or for the first record after it.
+    pub(crate) fn seek(&self, lsn: u64) -> Option<Spot> {
+        let after = self.segments.partition_point(|segment| segment.header.first_lsn <= lsn);
+        let at = after.saturating_sub(1);
+        let segment = self.segments.get(at)?;
+        let mut spot = self.start_of(at)?;
+        match &segment.marks {
+            Some(marks) => {
+                let after = marks.partition_point(|mark| mark.first_lsn <= lsn);
+                if let Some(mark) = after.checked_sub(1).and_then(|at| marks.get(at)) {
+                    (spot.at, spot.first_lsn) = (mark.offset, mark.first_lsn);
+                }
+            }
+            None => spot.is_unmarked = lsn > segment.header.first_lsn,
+        }
+        Some(spot)
+    }
+
+    /// What follows the place `at` of a segment, which may be gone by now.
+    pub(crate) fn after(&self, segment_id: u64, at: u64) -> After {
+        let n = self.segments.partition_point(|held| held.header.segment_id < segment_id);
+        let next = match self.segments.get(n) {
+            Some(held) if held.header.segment_id == segment_id => {
+                if held.end > at {
+                    return After::Grown(held.end);
+                }
+                n + 1
+            }
+            _ => n,
         };
-        Some(Ok(Place {
-            header: segment.header.clone(),
-            file,
-            path: segment.path.clone(),
-            first_lsn: frame.first_lsn,
-            offset: frame.offset,
-            next_frame_lsn: next_frame_lsn.map(|frame| frame.first_lsn),
-        }))
+        self.start_of(next).map_or(After::Nothing, After::Next)
+    }
+
+    /// The first mark behind `at`, for going on where nothing can be read.
+    pub(crate) fn mark_after(&self, segment_id: u64, at: u64) -> Option<FrameRef> {
+        let marks = self.segments.get(self.position(segment_id)?)?.marks.as_ref()?;
+        marks.get(marks.partition_point(|mark| mark.offset <= at)).copied()
+    }
+
+    /// The marks of a segment that had none.
+    pub(crate) fn learn(&mut self, segment_id: u64, marks: Vec<FrameRef>) {
+        if let Some(segment) = self.get_mut(segment_id) {
+            segment.marks.get_or_insert(marks);
+        }
+    }
+
+    pub(crate) fn contains(&self, segment_id: u64) -> bool {
+        self.position(segment_id).is_some()
     }
 
     /// Takes out the segments whose records all come before `lsn`, but not the newest.
     pub(crate) fn split_before(&mut self, lsn: u64) -> Vec<PathBuf> {
         let mut removed = Vec::new();
-        loop {
-            let mut ids = self.segments.iter();
-            // The first segment may go when the second begins no later than `lsn`.
-            let (Some((&id, _)), Some((_, second))) = (ids.next(), ids.next()) else { break };
-            if second.header.first_lsn > lsn {
-                break;
-            }
-            removed.extend(self.segments.remove(&id).map(|segment| segment.path));
+        // The first segment may go when the second begins no later than `lsn`.
+        while self.segments.get(1).is_some_and(|second| second.header.first_lsn <= lsn) {
+            removed.extend(self.segments.pop_front().map(|segment| segment.path.clone()));
         }
         removed
     }
+
+    fn position(&self, segment_id: u64) -> Option<usize> {
+        self.segments.binary_search_by_key(&segment_id, |held| held.header.segment_id).ok()
+    }
+
+    fn start_of(&self, at: usize) -> Option<Spot> {
+        let segment = self.segments.get(at)?;
+        Some(Spot {
+            source: Arc::clone(&segment.source),
+            at: HEADER_LEN,
+            end: segment.end,
+            first_lsn: segment.header.first_lsn,
+            is_sealed: at + 1 < self.segments.len(),
+            is_unmarked: false,
+        })
+    }
 }
+
+impl Indexed {
+    /// Frames were written behind the end.
+    pub(crate) fn extend(&mut self, frames: Vec<FrameRef>, end: u64) {
+        if let Some(marks) = &mut self.marks {
+            thin(marks, frames);
+        }
+        self.end = end;
+    }
+}
+
+/// Adds the frames to `marks` that begin a stretch.
+pub(crate) fn thin(marks: &mut Vec<FrameRef>, frames: impl IntoIterator<Item = FrameRef>) {
+    for frame in frames {
+        if marks.last().is_none_or(|mark| frame.offset.saturating_sub(mark.offset) >= STRETCH) {
+            marks.push(frame);
+        }
+    }
+}
+

@@ -546,7 +546,6 @@ fn scan_segment(
                 path: path.clone(),
                 first_lsn: frame.first_lsn,
                 offset,
-                next_frame_lsn: None,
             };
             failed = visit(&place, count).err();
         })?;

@@ -39,7 +39,7 @@ pub use options::{InvalidOptions, RecoveryPolicy, SyncPolicy, WalOptions};
 #[cfg(bucket_planted)]
 #[doc(hidden)]
 pub use planted::Bug;
-pub use reader::{Reader, Record};
+pub use reader::{Reader, Record, RecordRef};
 pub use recovery::{Checkpoint, Damage, DamageKind, Recovery, RecoveryReport, TailState};
 pub use stats::WalStats;
 pub use wal::Wal;

@@ -272,12 +272,14 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
                 unproven = Some(found.frames.split_off(split));
             }
         }
+        // What nobody vouches for does not count where it is.
+        let end = unproven.as_ref().and_then(|frames| frames.first()).map_or(found.end, |f| f.offset);
         index.insert(Segment {
             header: header.clone(),
             path,
             file: None,
             frames: found.frames,
-            end: found.end,
+            end,
         });
     }
 
@@ -444,7 +446,6 @@ fn copy_forward(
             path: old.path.clone(),
             first_lsn: frame.first_lsn,
             offset: frame.offset,
-            next_frame_lsn: None,
         };
         let records = load(&place)?.into_iter().collect::<Result<Vec<_>, _>>()?;
         if frame.first_lsn != next_lsn {

@@ -11,7 +11,7 @@ use crate::lsn::Lsn;
 use crate::manifest::{MAX_STATE_LEN, Manifest};
 use crate::options::WalOptions;
 use crate::planted::Bug;
-use crate::reader::{Reader, Record, load};
+use crate::reader::{Reader, Record, read_one};
 use crate::recovery::{Recovery, recover};
 use crate::stats::WalStats;
 use crate::sync::Arc;
@@ -26,7 +26,7 @@ use crate::sync::Arc;
 /// buffered and says whether all went well.
 #[derive(Clone, Debug)]
 pub struct Wal {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// Tickets, readers and the committer thread share the state; only clones of the log own it.
     #[expect(dead_code, reason = "held for its drop")]
     owner: Arc<Owner>,
@@ -197,17 +197,10 @@ impl Wal {
     /// [`WalError::NotFound`] when it was trimmed, refused or is not durable yet;
     /// [`WalError::Corrupt`] when it does not validate any more; [`WalError::Io`].
     pub fn read(&self, lsn: Lsn) -> Result<Record, WalError> {
-        let missing = WalError::NotFound { lsn };
         if lsn.get() > self.shared.durable() {
-            return Err(missing);
+            return Err(WalError::NotFound { lsn });
         }
-        let Some(place) = self.shared.index().frame_from(lsn.get()) else { return Err(missing) };
-        let place = place?;
-        let nth = lsn.get().checked_sub(place.first_lsn).and_then(|nth| usize::try_from(nth).ok());
-        match nth.zip(Some(load(&place)?)) {
-            Some((nth, mut records)) if nth < records.len() => records.swap_remove(nth),
-            _ => Err(missing),
-        }
+        read_one(&self.shared, lsn.get())
     }
 
     /// Iterates over the durable records from `from` on.
@@ -255,7 +248,7 @@ impl Wal {
 
     /// Removes segments all of whose records come before `keep_from`. The newest segment stays.
     fn trim(&self, keep_from: u64) -> Result<(), WalError> {
-        let removed = self.shared.index().split_before(keep_from);
+        let removed = self.shared.index().lock().split_before(keep_from);
         for path in &removed {
             let vfs = &self.shared.vfs;
             vfs.remove_file(path).map_err(|error| WalError::io("remove", path, error))?;

@@ -200,8 +200,8 @@ impl Shared {
         self.durable()
     }
 
-    pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock()
+    pub(crate) const fn index(&self) -> &Mutex<Index> {
+        &self.index
     }
 
     pub(crate) fn checkpoints(&self) -> Result<MutexGuard<'_, Checkpoints>, WalError> {
@@ -343,8 +343,7 @@ impl Shared {
         }
         let mut index = self.index.lock();
         if let Some(newest) = index.newest_mut() {
-            newest.frames.extend(committed.frames);
-            newest.end = committed.end;
+            newest.extend(committed.frames, committed.end);
         }
     }
 

@@ -19,6 +19,9 @@ pub(super) struct Faults {
     pub(super) fail_sync: AtomicBool,
     pub(super) syncs: AtomicU64,
     pub(super) writes: AtomicU64,
+    pub(super) reads: AtomicU64,
+    /// The byte at this offset of any file cannot be read.
+    pub(super) unreadable: AtomicU64,
 }
 
 impl FaultVfs {
@@ -28,6 +31,8 @@ impl FaultVfs {
             fail_sync: AtomicBool::new(false),
             syncs: AtomicU64::new(0),
             writes: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+            unreadable: AtomicU64::new(u64::MAX),
         });
         (Arc::new(Self { faults: Arc::clone(&faults) }), faults)
     }
@@ -41,6 +46,11 @@ struct FaultFile {
 
 impl VfsFile for FaultFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.faults.reads.fetch_add(1, Ordering::SeqCst);
+        let unreadable = self.faults.unreadable.load(Ordering::SeqCst);
+        if (offset..offset + buf.len() as u64).contains(&unreadable) {
+            return Err(io::Error::other("planted read failure"));
+        }
         self.inner.read_at(buf, offset)
     }
 

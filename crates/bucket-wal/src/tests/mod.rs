@@ -18,3 +18,5 @@ mod legacy;
 mod loom_commit;
 #[cfg(not(bucket_loom))]
 mod policies;
+#[cfg(all(not(bucket_loom), unix))]
+mod reading;

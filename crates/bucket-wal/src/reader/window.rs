@@ -1,0 +1,74 @@
+//! [`Window`]: a part of a file in memory, moved forward as it is read.
+
+use std::io;
+
+use bucket_vfs::VfsFile;
+
+use crate::sync::Arc;
+
+/// A part of a file in memory.
+///
+/// It reads ahead, never beyond the limit that it is given, for what lies behind that may still be
+/// written; and it takes no more memory than it reads ahead, or than the longest frame.
+#[derive(Debug)]
+pub(crate) struct Window {
+    file: Arc<dyn VfsFile>,
+    ahead: usize,
+    start: u64,
+    // Invariant: `len` bytes at the front of `buf` are those of the file at `start`.
+    buf: Vec<u8>,
+    len: usize,
+}
+
+impl Window {
+    pub(crate) const fn new(file: Arc<dyn VfsFile>, ahead: usize) -> Self {
+        Self { file, ahead, start: 0, buf: Vec::new(), len: 0 }
+    }
+
+    /// The same memory for another file.
+    pub(crate) fn reuse(&mut self, file: Arc<dyn VfsFile>) {
+        self.file = file;
+        self.len = 0;
+    }
+
+    /// Has the `n` bytes at `offset` in memory; false when they reach beyond `limit`.
+    pub(crate) fn fill(&mut self, offset: u64, n: usize, limit: u64) -> io::Result<bool> {
+        if offset >= self.start && offset + n as u64 <= self.start + self.len as u64 {
+            return Ok(true);
+        }
+        if offset.checked_add(n as u64).is_none_or(|end| end > limit) {
+            return Ok(false);
+        }
+        let want = n.max(self.ahead).min(usize::try_from(limit - offset).unwrap_or(usize::MAX));
+        // What is there already is moved and not read again.
+        let kept = match offset.checked_sub(self.start) {
+            Some(skip) if skip < self.len as u64 => {
+                self.buf.copy_within(skip as usize..self.len, 0);
+                self.len - skip as usize
+            }
+            _ => 0,
+        };
+        (self.start, self.len) = (offset, kept);
+        if self.buf.len() < want {
+            self.buf.resize(want, 0);
+        } else if self.buf.len() > self.ahead.max(want) {
+            self.buf.truncate(self.ahead.max(want));
+            self.buf.shrink_to_fit();
+        }
+        let at = offset + kept as u64;
+        if self.file.read_exact_at(&mut self.buf[kept..want], at).is_ok() {
+            self.len = want;
+            return Ok(true);
+        }
+        // Something ahead cannot be read; what is needed perhaps can.
+        self.file.read_exact_at(&mut self.buf[kept..n], at)?;
+        self.len = n;
+        Ok(true)
+    }
+
+    /// Bytes that [`Window::fill`] has brought in.
+    pub(crate) fn bytes(&self, offset: u64, n: usize) -> &[u8] {
+        let from = (offset - self.start) as usize;
+        &self.buf[from..from + n]
+    }
+}
