@@ -13,6 +13,14 @@ use crate::sync::Arc;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WalError {
+    /// Records that a checkpoint leaves behind cannot be taken back any more. Nothing was changed.
+    #[error("records after {lsn} cannot be taken back: a checkpoint replays from {replay_from}")]
+    Checkpointed {
+        /// The record after which all were to be taken back.
+        lsn: Lsn,
+        /// Where the newest checkpoint starts to replay.
+        replay_from: Lsn,
+    },
     /// The log was closed.
     #[error("the log is closed")]
     Closed,
@@ -48,6 +56,17 @@ pub enum WalError {
         offset: u64,
         /// The record that is affected.
         first_lsn: Lsn,
+    },
+    /// Another process writes to this log although this one holds its lock: the file system does not keep
+    /// locks. This one has stopped before it could do harm; what it acknowledged is in the log.
+    #[error(
+        "{} was made by somebody else; another process writes to this log where file locks do nothing; \
+         keep one of them",
+        path.display()
+    )]
+    Fenced {
+        /// The file that should not be there.
+        path: PathBuf,
     },
     /// The file system failed in a way that leaves the log usable or was never open.
     #[error("cannot {op} {}", path.display())]
@@ -117,6 +136,14 @@ pub enum WalError {
         /// The number of the record.
         lsn: Lsn,
     },
+    /// An epoch can only grow. Another writer has taken over, or this one has already begun it.
+    #[error("epoch {epoch} is not above {current}, which the log is in")]
+    StaleEpoch {
+        /// What was asked for.
+        epoch: u64,
+        /// The epoch of the log.
+        current: u64,
+    },
     /// The file was written by a newer version, with a feature that this one does not know.
     #[error(
         "{} has format {major} with flags {flags:#x}, which this version cannot read; nothing was \
@@ -149,7 +176,10 @@ impl WalError {
                 Durability::Unknown
             }
             Self::UnsupportedFormat { .. } | Self::Locked { .. } => Durability::Safe,
-            Self::Closed
+            Self::Checkpointed { .. }
+            | Self::StaleEpoch { .. }
+            | Self::Closed
+            | Self::Fenced { .. }
             | Self::Io { .. }
             | Self::NoSpace { .. }
             | Self::NotFound { .. }

@@ -4,7 +4,11 @@
 //! segment and the offset, so that a frame that is stale, copied or misplaced does not validate. Each
 //! record has a check of its own in the table, so that a damaged payload costs one record.
 
+use std::ops::Range;
+
 use crc32fast::Hasher;
+
+use crate::segment;
 
 /// Fixed part at the start of every frame.
 pub(crate) const HEADER_LEN: usize = 24;
@@ -80,7 +84,8 @@ pub(crate) struct Frame {
     pub(crate) len: usize,
 }
 
-/// Appends a frame for `offset` to `out`. `payloads` is the concatenation that `entries` describe.
+/// Appends a frame for `offset` to `out` and returns where in it the rows of its table are. `payloads`
+/// is the concatenation that `entries` describe.
 #[expect(clippy::too_many_arguments, reason = "the fields of a frame, each used once")]
 pub(crate) fn encode(
     out: &mut Vec<u8>,
@@ -91,7 +96,7 @@ pub(crate) fn encode(
     synced: u64,
     entries: &[Entry],
     payloads: &[u8],
-) {
+) -> Range<usize> {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_LEN]);
     for entry in entries {
@@ -111,6 +116,7 @@ pub(crate) fn encode(
     header[20..24].copy_from_slice(&((synced / ALIGN as u64) as u32).to_le_bytes());
     let crc = checksum(seed, offset, &header[4..]);
     header[..4].copy_from_slice(&crc.to_le_bytes());
+    start + HEADER_LEN..table_end
 }
 
 /// What the first bytes of a place in a segment say about the frame there, unverified.
@@ -246,6 +252,14 @@ impl Frame {
     pub(crate) fn next_lsn(&self) -> u64 {
         let numbered = if self.kind == FrameKind::Data { self.entries.len() as u64 } else { 0 };
         self.first_lsn.saturating_add(numbered)
+    }
+
+    /// The chain behind the frame's records, which follow those that `chain` is about.
+    pub(crate) fn extend_chain(&self, chain: u32, bytes: &[u8]) -> u32 {
+        if self.kind != FrameKind::Data {
+            return chain;
+        }
+        segment::extend_chain(chain, &bytes[HEADER_LEN..self.payload_start])
     }
 
     /// The payloads of the frame, each with whether its own check holds.

@@ -238,6 +238,26 @@ impl Index {
         removed
     }
 
+    /// The segment that has this record or would have it: its header, its path and where it ends.
+    pub(crate) fn segment_of(&self, lsn: u64) -> Option<(Header, PathBuf, u64)> {
+        let after = self.segments.partition_point(|segment| segment.header.first_lsn <= lsn);
+        let segment = self.segments.get(after.checked_sub(1)?)?;
+        Some((segment.header.clone(), segment.path.clone(), segment.end))
+    }
+
+    /// Ends the log in a segment: takes out all behind it, and what it has from there on.
+    pub(crate) fn cut(&mut self, segment_id: u64, end: u64) -> Vec<PathBuf> {
+        let keep = self.segments.partition_point(|held| held.header.segment_id <= segment_id);
+        let removed = self.segments.drain(keep..).map(|held| held.path.clone()).collect();
+        if let Some(last) = self.segments.back_mut() {
+            last.end = end;
+            if let Some(marks) = &mut last.marks {
+                marks.retain(|mark| mark.offset < end);
+            }
+        }
+        removed
+    }
+
     fn position(&self, segment_id: u64) -> Option<usize> {
         self.segments.binary_search_by_key(&segment_id, |held| held.header.segment_id).ok()
     }
@@ -273,4 +293,3 @@ pub(crate) fn thin(marks: &mut Vec<FrameRef>, frames: impl IntoIterator<Item = F
         }
     }
 }
-

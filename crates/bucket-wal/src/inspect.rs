@@ -6,21 +6,21 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 
-use bucket_vfs::{EntryKind, OpenMode, Vfs};
+use bucket_vfs::{EntryKind, OpenMode, Vfs, VfsFile};
 
 use crate::error::WalError;
 use crate::frame::FrameKind;
 use crate::lsn::Lsn;
 use crate::manifest::{self, Manifest};
-use crate::options::{RecoveryPolicy, WalOptions};
+use crate::options::WalOptions;
 use crate::reader::{Place, Record, load};
-use crate::recovery::{Damage, DamageKind, TailState};
-use crate::scan::{Known, SegmentScan, scan_with};
-use crate::segment::{self, HEADER_LEN, Header, HeaderError};
+use crate::recovery::survey::{Survey, open_segment};
+use crate::recovery::{Damage, TailState, segments};
+use crate::scan::{Known, Seen, SegmentScan, scan_with};
+use crate::segment::{self, Header};
 use crate::sync::Arc;
 
 /// What is in the directory of a log. Print it for people.
@@ -87,6 +87,8 @@ pub struct SegmentHeader {
     pub first_lsn: Lsn,
     /// The segment before; 0 for the first of the log.
     pub prev_segment_id: u64,
+    /// Grows when records are taken back or another writer takes over.
+    pub epoch: u64,
     /// How many bytes of the segment before count.
     pub prev_data_len: u64,
     /// How many bytes were durable before the file got its name.
@@ -101,12 +103,14 @@ pub enum SegmentEnd {
     Clean,
     /// Damage that an interrupted write does not explain.
     Damaged,
-    /// The end that a later segment states.
+    /// The end that a seal or a later segment states.
     Sealed,
     /// An interrupted write, of which nothing was acknowledged.
     Torn,
     /// The file has no valid header, or belongs to another log.
     Unreadable,
+    /// It does not count any more, and opening removes it or moves it to `quarantine/`.
+    Void,
 }
 
 /// A checkpoint.
@@ -289,20 +293,6 @@ impl fmt::Display for CheckpointFile {
     }
 }
 
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (path, kind, first) = (self.path.display(), self.kind, self.first_lsn);
-        write!(f, "{path}: byte {}: {kind}", self.offset)?;
-        if first > Lsn::ZERO {
-            write!(f, ", from record {first}")?;
-        }
-        if self.records > 0 {
-            write!(f, ", {} lost", self.records)?;
-        }
-        Ok(())
-    }
-}
-
 impl fmt::Display for SegmentEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -311,6 +301,7 @@ impl fmt::Display for SegmentEnd {
             Self::Sealed => "sealed",
             Self::Torn => "torn",
             Self::Unreadable => "unreadable",
+            Self::Void => "void",
         })
     }
 }
@@ -390,90 +381,35 @@ fn inspect_once(
         other_files: listing.other.iter().cloned().collect(),
         is_moving: false,
     };
-    let mut newest = None;
     for &generation in listing.checkpoints.iter().rev() {
-        let (file, manifest) = checkpoint(vfs, dir, generation)?;
-        found.checkpoints.push(file);
-        newest = newest.or(manifest);
+        found.checkpoints.push(checkpoint(vfs, dir, generation)?);
     }
-    if newest.is_none() && !found.checkpoints.is_empty() {
-        found.note(dir.to_owned(), DamageKind::Checkpoint, 1);
-    }
-
+    let survey = Survey::of(vfs, dir)?;
+    found.log_id = survey.log_id;
+    let mut scans = Vec::new();
     for &id in &listing.segments {
         let path = dir.join(segment::file_name(id));
-        let (file_bytes, header) = header(vfs, &path, id)?;
-        if header.is_none() {
-            found.note(path.clone(), DamageKind::Header, 0);
+        let (file, header) = open_segment(vfs, &path, id)?;
+        let file_bytes = file.len().map_err(|error| WalError::io("read", &path, error))?;
+        let mut segment = SegmentFile::new(id, path, file_bytes, header.as_ref());
+        if let Some(nth) = survey.chain.iter().position(|header| header.segment_id == id) {
+            let known = segments::known(&survey, nth, &segment.path);
+            let (counted, scan) = scan_segment(&file, &survey.chain[nth], known, visit)?;
+            segment = counted;
+            scans.push(scan);
+        } else if survey.void.iter().any(|void| void.segment_id == id) {
+            segment.end = SegmentEnd::Void;
         }
-        found.segments.push(SegmentFile::new(id, path, file_bytes, header.as_ref()));
+        found.segments.push(segment);
     }
-    let headers = |found: &Inspection| found.segments.iter().find_map(|segment| segment.header);
-    found.log_id = newest
-        .as_ref()
-        .map(|manifest| manifest.log_id)
-        .or_else(|| headers(&found).map(|header| header.log_id));
-    let usable: Vec<usize> = (0..found.segments.len())
-        .filter(|&n| found.segments[n].header.is_some_and(|h| Some(h.log_id) == found.log_id))
-        .collect();
-    for n in 0..found.segments.len() {
-        if let (Some(header), false) = (found.segments[n].header, usable.contains(&n)) {
-            let path = found.segments[n].path.clone();
-            found.note(path, DamageKind::Identity, header.first_lsn.get());
-        }
+    if scans.len() < survey.chain.len() {
+        // A segment came between the listing and the survey: the log moves, and is looked at again.
+        found.damage = survey.findings.into_iter().map(|finding| finding.damage).collect();
+        return Ok(found);
     }
-    found.check_continuity(&usable, newest.as_ref());
-
-    for (nth, &n) in usable.iter().enumerate() {
-        let successor = usable.get(nth + 1).and_then(|&n| found.segments[n].header);
-        let is_newest = successor.is_none();
-        let durable_lsn = newest.as_ref().filter(|_| is_newest).map_or(0, |m| m.durable_lsn);
-        let segment = &mut found.segments[n];
-        let data_len = successor
-            .filter(|next| next.prev_segment_id == segment.id)
-            .map(|next| next.prev_data_len);
-        let damage = scan_segment(vfs, segment, data_len, durable_lsn, visit)?;
-        found.damage.extend(damage);
-    }
+    let findings = segments::findings(dir, &survey, &scans);
+    found.damage = findings.into_iter().map(|finding| finding.damage).collect();
     Ok(found)
-}
-
-impl Inspection {
-    fn note(&mut self, path: PathBuf, kind: DamageKind, first_lsn: u64) {
-        let first_lsn = Lsn::new(first_lsn);
-        self.damage.push(Damage { path, offset: 0, kind, first_lsn, records: 0 });
-    }
-
-    /// Every segment names its predecessor; a checkpoint says how far back segments must reach.
-    fn check_continuity(&mut self, usable: &[usize], newest: Option<&Manifest>) {
-        let headers: Vec<_> = usable
-            .iter()
-            .filter_map(|&n| Some((self.segments[n].id, self.segments[n].header?)))
-            .collect();
-        let mut missing = Vec::new();
-        for pair in headers.windows(2) {
-            let ((id, before), (_, after)) = (pair[0], pair[1]);
-            if after.prev_segment_id != id {
-                missing.push((after.prev_segment_id, before.first_lsn.get()));
-            }
-        }
-        match (headers.first(), newest) {
-            (Some((_, first)), Some(manifest)) if first.first_lsn.get() > manifest.replay_from => {
-                missing.push((first.prev_segment_id, manifest.replay_from));
-            }
-            (Some((_, first)), None) if first.prev_segment_id != 0 => {
-                missing.push((first.prev_segment_id, 1));
-            }
-            (None, Some(manifest)) if manifest.replay_from <= manifest.durable_lsn => {
-                missing.push((0, manifest.replay_from));
-            }
-            _ => {}
-        }
-        for (id, first_lsn) in missing {
-            let path = self.dir.join(segment::file_name(id));
-            self.note(path, DamageKind::Missing, first_lsn);
-        }
-    }
 }
 
 impl SegmentFile {
@@ -486,6 +422,7 @@ impl SegmentFile {
                 log_id: header.log_id,
                 first_lsn: Lsn::new(header.first_lsn),
                 prev_segment_id: header.prev_segment_id,
+                epoch: header.epoch,
                 prev_data_len: header.prev_data_len,
                 durable_len: header.durable_len,
             }),
@@ -499,55 +436,52 @@ impl SegmentFile {
             end: SegmentEnd::Unreadable,
         }
     }
+
+    /// Takes in the records of a frame.
+    fn count(&mut self, seen: &Seen<'_>) {
+        for (n, entry) in (0..).zip(&seen.frame.entries) {
+            if seen.bad.binary_search(&n).is_ok() {
+                self.damaged_records += 1;
+                continue;
+            }
+            let lsn = Lsn::new(seen.frame.first_lsn.saturating_add(n));
+            self.first_lsn.get_or_insert(lsn);
+            self.last_lsn = Some(lsn);
+            self.records += 1;
+            self.payload_bytes += u64::from(entry.len);
+        }
+    }
 }
 
-/// Scans one segment into `segment`, again and again while its owner writes to it: a frame that is half
-/// there while it is read looks damaged, and a second look finds it whole.
+/// Scans one segment, again and again while its owner writes to it: a frame that is half there while it
+/// is read looks damaged, and a second look finds it whole.
 fn scan_segment(
-    vfs: &dyn Vfs,
-    segment: &mut SegmentFile,
-    data_len: Option<u64>,
-    durable_lsn: u64,
+    file: &Arc<dyn VfsFile>,
+    header: &Header,
+    known: Known<'_>,
     visit: &mut Visit<'_>,
-) -> Result<Vec<Damage>, WalError> {
-    let path = segment.path.clone();
-    let io = |error| WalError::io("read", &path, error);
-    let file = vfs.open(&path, OpenMode::Read).map_err(io)?;
-    // Read again, for the frames need it whole.
-    let (_, Some(header)) = header(vfs, &path, segment.id)? else { return Ok(Vec::new()) };
-    let known = Known { path: &path, data_len, durable_lsn, policy: RecoveryPolicy::Salvage };
-    let mut last: Option<SegmentScan> = None;
-    for _ in 0..ATTEMPTS {
-        let mut counted = SegmentFile {
-            file_bytes: file.len().map_err(io)?,
-            ..SegmentFile::new(segment.id, path.clone(), 0, Some(&header))
-        };
+) -> Result<(SegmentFile, SegmentScan), WalError> {
+    let (path, id) = (known.path, header.segment_id);
+    let mut last: Option<(SegmentFile, SegmentScan)> = None;
+    for attempt in 1.. {
+        let file_bytes = file.len().map_err(|error| WalError::io("read", path, error))?;
+        let mut counted = SegmentFile::new(id, path.to_owned(), file_bytes, Some(header));
         let mut failed = None;
-        let found = scan_with(&*file, &header, known, &mut |frame, offset, bad| {
+        let found = scan_with(&**file, header, known, &mut |seen| {
+            let frame = seen.frame;
             counted.frames += 1;
             if frame.kind != FrameKind::Data || failed.is_some() {
                 return;
             }
-            let count = frame.entries.len() as u64;
-            for (n, entry) in (0..count).zip(&frame.entries) {
-                if bad.binary_search(&n).is_ok() {
-                    counted.damaged_records += 1;
-                    continue;
-                }
-                let lsn = Lsn::new(frame.first_lsn.saturating_add(n));
-                counted.first_lsn.get_or_insert(lsn);
-                counted.last_lsn = Some(lsn);
-                counted.records += 1;
-                counted.payload_bytes += u64::from(entry.len);
-            }
+            counted.count(seen);
             let place = Place {
                 header: header.clone(),
-                file: Arc::clone(&file),
-                path: path.clone(),
+                file: Arc::clone(file),
+                path: path.to_owned(),
                 first_lsn: frame.first_lsn,
-                offset,
+                offset: seen.offset,
             };
-            failed = visit(&place, count).err();
+            failed = visit(&place, frame.entries.len() as u64).err();
         })?;
         if let Some(error) = failed {
             return Err(error);
@@ -556,7 +490,7 @@ fn scan_segment(
         counted.end = match found.tail {
             TailState::Damaged => SegmentEnd::Damaged,
             TailState::Torn => SegmentEnd::Torn,
-            TailState::Clean if data_len.is_some() => SegmentEnd::Sealed,
+            TailState::Clean if known.data_len.is_some() || found.is_sealed => SegmentEnd::Sealed,
             // The scan gave up at a place that something vouches for.
             TailState::Clean
                 if found.damage.last().is_some_and(|damage| damage.offset == found.end) =>
@@ -565,16 +499,16 @@ fn scan_segment(
             }
             TailState::Clean => SegmentEnd::Clean,
         };
-        *segment = counted;
-        let settled = last.as_ref().is_some_and(|last| {
+        let settled = last.as_ref().is_some_and(|(_, last)| {
             (last.end, last.tail, &last.damage) == (found.end, found.tail, &found.damage)
         });
-        if settled || (found.damage.is_empty() && found.tail == TailState::Clean) {
-            return Ok(found.damage);
+        let is_whole = found.damage.is_empty() && found.tail == TailState::Clean;
+        if settled || is_whole || attempt == ATTEMPTS {
+            return Ok((counted, found));
         }
-        last = Some(found);
+        last = Some((counted, found));
     }
-    Ok(last.map(|found| found.damage).unwrap_or_default())
+    unreachable!("the last attempt returns")
 }
 
 fn owner(vfs: &dyn Vfs, dir: &Path) -> Option<String> {
@@ -585,11 +519,7 @@ fn owner(vfs: &dyn Vfs, dir: &Path) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn checkpoint(
-    vfs: &dyn Vfs,
-    dir: &Path,
-    generation: u64,
-) -> Result<(CheckpointFile, Option<Manifest>), WalError> {
+fn checkpoint(vfs: &dyn Vfs, dir: &Path, generation: u64) -> Result<CheckpointFile, WalError> {
     let path = dir.join(format!("ckpt-{generation:016x}.man"));
     let io = |error| WalError::io("read", &path, error);
     let file = vfs.open(&path, OpenMode::Read).map_err(io)?;
@@ -600,34 +530,14 @@ fn checkpoint(
         file.read_exact_at(&mut bytes, 0).map_err(io)?;
     }
     let manifest = Manifest::decode(&bytes).filter(|manifest| manifest.generation == generation);
-    let found = CheckpointFile {
+    Ok(CheckpointFile {
         generation,
         path: path.clone(),
         is_readable: manifest.is_some(),
         durable_lsn: Lsn::new(manifest.as_ref().map_or(0, |manifest| manifest.durable_lsn)),
         replay_from: Lsn::new(manifest.as_ref().map_or(0, |manifest| manifest.replay_from)),
         state_bytes: manifest.as_ref().map_or(0, |manifest| manifest.state.len() as u64),
-    };
-    Ok((found, manifest))
-}
-
-/// The length of a segment, and its header when that validates.
-fn header(vfs: &dyn Vfs, path: &Path, id: u64) -> Result<(u64, Option<Header>), WalError> {
-    let io = |error: io::Error| WalError::io("read", path, error);
-    let file = vfs.open(path, OpenMode::Read).map_err(io)?;
-    let len = file.len().map_err(io)?;
-    if len < HEADER_LEN {
-        return Ok((len, None));
-    }
-    let mut bytes = vec![0; HEADER_LEN as usize];
-    file.read_exact_at(&mut bytes, 0).map_err(io)?;
-    match Header::decode(&bytes) {
-        Ok(header) if header.segment_id == id => Ok((len, Some(header))),
-        Ok(_) | Err(HeaderError::Damaged) => Ok((len, None)),
-        Err(HeaderError::Unsupported { major, flags }) => {
-            Err(WalError::UnsupportedFormat { path: path.to_owned(), major, flags })
-        }
-    }
+    })
 }
 
 const LOCK: &str = "LOCK";

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod commit;
+mod draft;
 mod entropy;
 mod error;
 mod frame;
@@ -20,6 +21,7 @@ mod planted;
 mod reader;
 mod recovery;
 mod scan;
+mod seal;
 mod segment;
 mod stats;
 mod sync;
@@ -35,7 +37,7 @@ pub use error::WalError;
 pub use frame::RecordKind;
 pub use inspect::{CheckpointFile, Inspection, SegmentEnd, SegmentFile, SegmentHeader, Verdict};
 pub use lsn::Lsn;
-pub use options::{InvalidOptions, RecoveryPolicy, SyncPolicy, WalOptions};
+pub use options::{InvalidOptions, RecoveryPolicy, SyncPolicy, VerifyOnOpen, WalOptions};
 #[cfg(bucket_planted)]
 #[doc(hidden)]
 pub use planted::Bug;

@@ -21,12 +21,14 @@ pub(crate) const MAX_STATE_LEN: usize = 1 << 20;
 /// No manifest is longer.
 pub(crate) const MAX_LEN: u64 = (FIXED_LEN + MAX_STATE_LEN + SUM_LEN) as u64;
 /// How many manifests are kept.
-const KEPT: usize = 2;
+pub(crate) const KEPT: usize = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Manifest {
     pub(crate) generation: u64,
     pub(crate) log_id: u128,
+    /// The epoch of the newest segment then.
+    pub(crate) epoch: u64,
     /// Everything up to here was durable when the manifest was written.
     pub(crate) durable_lsn: u64,
     /// Records before this one are not needed any more.
@@ -44,7 +46,8 @@ impl Manifest {
         out.extend_from_slice(&self.log_id.to_le_bytes());
         out.extend_from_slice(&self.durable_lsn.to_le_bytes());
         out.extend_from_slice(&self.replay_from.to_le_bytes());
-        out.resize(FIXED_LEN, 0);
+        out.extend_from_slice(&self.epoch.to_le_bytes());
+        debug_assert_eq!(out.len(), FIXED_LEN, "the fields before the state");
         out.extend_from_slice(&self.state);
         let sum = Sha256::digest(&out);
         out.extend_from_slice(&sum);
@@ -68,6 +71,7 @@ impl Manifest {
             log_id: u128::from(le_u64(&body[24..32])) | u128::from(le_u64(&body[32..40])) << 64,
             durable_lsn: le_u64(&body[40..48]),
             replay_from: le_u64(&body[48..56]),
+            epoch: le_u64(&body[56..64]),
             state: state.to_vec(),
         })
     }
@@ -132,6 +136,7 @@ mod tests {
         let manifest = Manifest {
             generation: 9,
             log_id: 1 << 90,
+            epoch: 4,
             durable_lsn: 100,
             replay_from: 50,
             state: b"state".to_vec(),

@@ -33,6 +33,8 @@ pub struct WalOptions {
     pub(crate) vfs: Arc<dyn Vfs>,
     pub(crate) segment_bytes: u64,
     pub(crate) recovery: RecoveryPolicy,
+    pub(crate) recovery_threads: usize,
+    pub(crate) verify: VerifyOnOpen,
     pub(crate) holder: String,
     pub(crate) sync_policy: SyncPolicy,
     pub(crate) write_through: bool,
@@ -85,9 +87,28 @@ pub enum RecoveryPolicy {
     /// Refuses to open and changes nothing. The default.
     #[default]
     Strict,
-    /// Opens with what is readable and lists what is not in the
-    /// [`RecoveryReport`](crate::RecoveryReport).
+    /// Opens with what comes before the first damage. The rest is kept in `quarantine/` and is no part of
+    /// the log any more; its numbers are not given again.
+    PointInTime,
+    /// Opens with all that is readable; what is not is listed in the
+    /// [`RecoveryReport`](crate::RecoveryReport). Damaged files are kept in `quarantine/`, and what is
+    /// readable behind the damage is copied, so that the log is whole again with some numbers left out.
+    /// It takes disk space for the copies.
     Salvage,
+}
+
+/// How much is read and checked at opening. Whatever is not read then is checked when it is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VerifyOnOpen {
+    /// Every record of the log.
+    Full,
+    /// Segments with records that the newest checkpoint leaves to replay; for older ones their seals are
+    /// believed. The default.
+    #[default]
+    SinceCheckpoint,
+    /// The newest segment; for the others their seals are believed.
+    TailOnly,
 }
 
 impl WalOptions {
@@ -96,6 +117,8 @@ impl WalOptions {
             vfs: Arc::new(StdVfs::new()),
             segment_bytes: ByteCount::mib(100).get(),
             recovery: RecoveryPolicy::Strict,
+            recovery_threads: default_threads(),
+            verify: VerifyOnOpen::SinceCheckpoint,
             holder: format!("pid {}", std::process::id()),
             sync_policy: SyncPolicy::Always,
             write_through: false,
@@ -157,6 +180,27 @@ impl WalOptions {
         self
     }
 
+    /// How much is read and checked at opening; the default is [`VerifyOnOpen::SinceCheckpoint`]. When
+    /// damage is found under a policy that steps over it, everything is.
+    pub const fn verify_on_open(mut self, verify: VerifyOnOpen) -> Self {
+        self.verify = verify;
+        self
+    }
+
+    /// How many threads read segments at opening; 1 to 64. The default is one for each processor, at
+    /// most 4.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOptions::RecoveryThreads`] outside these bounds.
+    pub fn recovery_threads(mut self, threads: usize) -> Result<Self, InvalidOptions> {
+        if !(1..=64).contains(&threads) {
+            return Err(InvalidOptions::RecoveryThreads { threads });
+        }
+        self.recovery_threads = threads;
+        Ok(self)
+    }
+
     /// The files to work on; the default is the machine's file system.
     pub fn vfs(mut self, vfs: Arc<dyn Vfs>) -> Self {
         self.vfs = vfs;
@@ -203,6 +247,12 @@ impl WalOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidOptions {
+    /// The number of threads that read at opening.
+    #[error("recovery_threads is {threads}; it must lie between 1 and 64")]
+    RecoveryThreads {
+        /// What was asked for.
+        threads: usize,
+    },
     /// The segment size.
     #[error("segment_size is {size}; it must lie between 64 KiB and 4 GiB")]
     SegmentSize {
@@ -215,4 +265,8 @@ pub enum InvalidOptions {
         /// Which, and what it must be.
         rule: &'static str,
     },
+}
+
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |threads| threads.get().min(4))
 }

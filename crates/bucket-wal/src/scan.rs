@@ -17,12 +17,12 @@ use bucket_vfs::VfsFile;
 use crate::error::WalError;
 use crate::frame::{self, ALIGN, Claim, Frame, FrameKind};
 use crate::lsn::Lsn;
-use crate::options::RecoveryPolicy;
 use crate::recovery::{Damage, DamageKind, TailState};
-use crate::segment::{HEADER_LEN, Header, ROOM};
+use crate::seal::Seal;
+use crate::segment::{Ending, HEADER_LEN, Header, ROOM};
 
 /// A frame of records at a place in a segment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameRef {
     pub(crate) first_lsn: u64,
     pub(crate) offset: u64,
@@ -32,6 +32,18 @@ pub(crate) struct FrameRef {
 #[derive(Debug)]
 pub(crate) struct SegmentScan {
     pub(crate) frames: Vec<FrameRef>,
+    /// The chain before each of the frames.
+    pub(crate) chains: Vec<u32>,
+    /// Records that can be read.
+    pub(crate) records: u64,
+    /// The chain at the end; `None` once frames are lost.
+    pub(crate) chain: Option<u32>,
+    /// The last frame is a seal.
+    pub(crate) is_sealed: bool,
+    /// Its seal was believed; `frames` are some of its frames.
+    pub(crate) is_unread: bool,
+    /// The chain before the first damage.
+    pub(crate) chain_at_damage: Option<u32>,
     /// Where the last valid frame ends.
     pub(crate) end: u64,
     /// The number after the last record.
@@ -50,36 +62,50 @@ pub(crate) struct Known<'a> {
     pub(crate) data_len: Option<u64>,
     /// The newest record that a checkpoint calls durable.
     pub(crate) durable_lsn: u64,
-    pub(crate) policy: RecoveryPolicy,
 }
 
-/// The work that looking for frames after damage may cost, so that crafted content cannot make it
-/// quadratic.
+/// A valid frame, as it is visited.
+#[derive(Debug)]
+pub(crate) struct Seen<'a> {
+    pub(crate) frame: &'a Frame,
+    pub(crate) offset: u64,
+    /// Which of its records (from 0) are damaged.
+    pub(crate) bad: &'a [u64],
+    /// The chain before it; 0 when that is not known.
+    chain: u32,
+}
+
+/// The work that looking for frames after damage may cost in one segment, so that crafted content cannot
+/// make it quadratic. When it is spent, the rest of the segment is given up as damaged.
 const RESYNC_BUDGET: usize = 256 << 20;
+/// A segment with more damaged places than this is given up from there on, so that the list stays short.
+const MAX_DAMAGE: usize = 4_096;
 const SECTOR: u64 = 512;
+/// Numbers above are nobody's: the writer could not count on from there.
+const MAX_LSN: u64 = u64::MAX >> 1;
 
 pub(crate) fn scan(
     file: &dyn VfsFile,
     header: &Header,
     known: Known<'_>,
 ) -> Result<SegmentScan, WalError> {
-    let mut frames = Vec::new();
-    let mut found = scan_with(file, header, known, &mut |frame, offset, _| {
-        if frame.kind == FrameKind::Data {
-            frames.push(FrameRef { first_lsn: frame.first_lsn, offset });
+    let (mut frames, mut chains) = (Vec::new(), Vec::new());
+    let mut found = scan_with(file, header, known, &mut |seen| {
+        if seen.frame.kind == FrameKind::Data {
+            frames.push(FrameRef { first_lsn: seen.frame.first_lsn, offset: seen.offset });
+            chains.push(seen.chain);
         }
     })?;
-    found.frames = frames;
+    (found.frames, found.chains) = (frames, chains);
     Ok(found)
 }
 
-/// As [`scan`], but every frame goes to `visit`, with its offset and which of its records (from 0) are
-/// damaged, and none is remembered.
+/// As [`scan`], but every frame goes to `visit`, and none is remembered.
 pub(crate) fn scan_with(
     file: &dyn VfsFile,
     header: &Header,
     known: Known<'_>,
-    visit: &mut dyn FnMut(&Frame, u64, &[u64]),
+    visit: &mut dyn FnMut(&Seen<'_>),
 ) -> Result<SegmentScan, WalError> {
     let read = |error| WalError::io("read", known.path, error);
     let file_len = file.len().map_err(read)?;
@@ -88,38 +114,53 @@ pub(crate) fn scan_with(
     let seed = header.seed();
     let mut found = SegmentScan {
         frames: Vec::new(),
+        chains: Vec::new(),
+        records: 0,
+        chain: Some(header.prev_chain),
+        is_sealed: false,
+        is_unread: false,
+        chain_at_damage: None,
         end: HEADER_LEN,
         next_lsn: header.first_lsn,
         proven: header.durable_len.clamp(HEADER_LEN, limit.max(HEADER_LEN)),
         damage: Vec::new(),
         tail: TailState::Clean,
     };
+    let mut search = Search { seed: &seed, budget: RESYNC_BUDGET };
 
     loop {
         let at = found.end;
-        let problem = match frame_at(&mut window, &seed, at).map_err(read)? {
+        let problem = match frame_at(&mut window, &seed, at, found.chain).map_err(read)? {
             At::End if known.data_len == Some(at) => return Ok(found),
             At::End if known.data_len.is_none() && !found.was_cut(header, file_len, file_len) => {
                 return Ok(found);
             }
-            At::Frame(frame, bad) if follows(&frame, found.next_lsn) => {
+            At::Frame(frame, bad, chain) if found.may_follow(&frame) => {
+                let seen = Seen {
+                    frame: &frame,
+                    offset: at,
+                    bad: &bad,
+                    chain: found.chain.unwrap_or_default(),
+                };
                 if bad.is_empty() {
-                    visit(&frame, at, &bad);
-                    found.take(&frame, at);
+                    visit(&seen);
+                    found.take(&seen, chain);
                     continue;
                 }
                 // The header is intact and a payload is not: an interrupted write of several
                 // sectors, or damage to single records.
-                let durable = known.data_len.is_some()
-                    || frame.first_lsn + bad[0] <= known.durable_lsn
-                    || resync(&mut window, &seed, at + frame.len as u64, at, frame.next_lsn())
-                        .map_err(read)?
-                        .is_some_and(|found| found.promises);
+                let after = (at + frame.len as u64, frame.next_lsn());
+                let mut durable =
+                    known.data_len.is_some() || frame.first_lsn + bad[0] <= known.durable_lsn;
+                if !durable {
+                    let next = search.next_frame(&mut window, after, at, true).map_err(read)?;
+                    durable = search.is_spent() || next.is_some_and(|next| next.promises);
+                }
                 if durable {
                     let first = frame.first_lsn + bad[0];
-                    found.report(known, at, DamageKind::Record, first, bad.len() as u64)?;
-                    visit(&frame, at, &bad);
-                    found.take(&frame, at);
+                    found.report(known, at, DamageKind::Record, first, bad.len() as u64);
+                    visit(&seen);
+                    found.take(&seen, chain);
                     continue;
                 }
                 DamageKind::Record
@@ -128,11 +169,10 @@ pub(crate) fn scan_with(
             At::End | At::Nothing => DamageKind::Frame,
         };
 
-        let resync =
-            resync(&mut window, &seed, at + ALIGN as u64, at, found.next_lsn).map_err(read)?;
-        let durable = known.data_len.is_some()
-            || resync.as_ref().is_some_and(|found| found.promises)
-            || found.next_lsn <= known.durable_lsn;
+        let mut durable = known.data_len.is_some() || found.next_lsn <= known.durable_lsn;
+        let after = (at + ALIGN as u64, found.next_lsn);
+        let next = search.next_frame(&mut window, after, at, !durable).map_err(read)?;
+        durable |= search.is_spent() || next.as_ref().is_some_and(|next| next.promises);
         if !durable {
             if at < file_len && window.is_zero_from(at).map_err(read)? {
                 return Ok(found);
@@ -141,31 +181,29 @@ pub(crate) fn scan_with(
             if found.was_cut(header, file_len, claimed_end)
                 || !can_be_torn(&mut window, at).map_err(read)?
             {
-                if known.policy == RecoveryPolicy::Strict {
-                    return Err(WalError::DamagedTail {
-                        path: known.path.to_owned(),
-                        offset: at,
-                        first_lsn: Lsn::new(found.next_lsn),
-                    });
-                }
                 found.tail = TailState::Damaged;
-                found.report(known, at, DamageKind::Tail, found.next_lsn, 1)?;
+                found.report(known, at, DamageKind::Tail, found.next_lsn, 1);
                 return Ok(found);
             }
             found.tail = TailState::Torn;
             return Ok(found);
         }
-        match resync {
-            Some(next) => {
+        match next {
+            Some(next) if !search.is_spent() => {
                 let lost = next.first_lsn.saturating_sub(found.next_lsn);
-                found.report(known, at, problem, found.next_lsn, lost)?;
+                found.report(known, at, problem, found.next_lsn, lost);
                 found.end = next.offset;
                 found.next_lsn = next.first_lsn;
+                found.chain = None;
+                if found.damage.len() >= MAX_DAMAGE {
+                    search.budget = 0;
+                }
             }
-            None => {
+            _ => {
                 let lost = (known.durable_lsn + 1).saturating_sub(found.next_lsn);
-                found.report(known, at, problem, found.next_lsn, lost)?;
+                found.report(known, at, problem, found.next_lsn, lost);
                 found.end = known.data_len.unwrap_or(at);
+                found.chain = None;
                 return Ok(found);
             }
         }
@@ -173,7 +211,40 @@ pub(crate) fn scan_with(
 }
 
 impl SegmentScan {
-    fn take(&mut self, frame: &Frame, at: u64) {
+    /// What the seal says of a segment that was not read.
+    pub(crate) fn of_seal(seal: Seal, ending: Ending) -> Self {
+        Self {
+            frames: seal.index,
+            chains: Vec::new(),
+            records: seal.records,
+            chain: Some(seal.chain),
+            is_sealed: true,
+            is_unread: true,
+            chain_at_damage: None,
+            end: ending.data_len,
+            next_lsn: seal.next_lsn,
+            proven: ending.data_len,
+            damage: Vec::new(),
+            tail: TailState::Clean,
+        }
+    }
+
+    /// Records continue without a gap; a gap frame may jump forward, and nothing follows a seal.
+    fn may_follow(&self, frame: &Frame) -> bool {
+        let number_fits = match frame.kind {
+            FrameKind::Data | FrameKind::Seal | FrameKind::Sync => frame.first_lsn == self.next_lsn,
+            FrameKind::Gap => frame.first_lsn >= self.next_lsn,
+        };
+        number_fits && !self.is_sealed && frame.next_lsn() <= MAX_LSN
+    }
+
+    fn take(&mut self, seen: &Seen<'_>, chain: Option<u32>) {
+        let (frame, at) = (seen.frame, seen.offset);
+        self.chain = chain;
+        if frame.kind == FrameKind::Data {
+            self.records += (frame.entries.len() - seen.bad.len()) as u64;
+        }
+        self.is_sealed = frame.kind == FrameKind::Seal;
         self.end = at + frame.len as u64;
         self.next_lsn = frame.next_lsn();
         // A promise about bytes after the frame would be a lie.
@@ -192,33 +263,24 @@ impl SegmentScan {
         kind: DamageKind,
         first_lsn: u64,
         records: u64,
-    ) -> Result<(), WalError> {
-        let (path, first_lsn) = (known.path.to_owned(), Lsn::new(first_lsn));
-        if known.policy == RecoveryPolicy::Strict {
-            return Err(WalError::Corrupt { path, offset, kind, first_lsn });
+    ) {
+        if self.damage.is_empty() {
+            self.chain_at_damage = self.chain;
         }
+        let (path, first_lsn) = (known.path.to_owned(), Lsn::new(first_lsn));
         self.damage.push(Damage { path, offset, kind, first_lsn, records });
-        Ok(())
-    }
-}
-
-/// Records continue without a gap; a gap frame may jump forward.
-fn follows(frame: &Frame, next_lsn: u64) -> bool {
-    match frame.kind {
-        FrameKind::Data | FrameKind::Seal | FrameKind::Sync => frame.first_lsn == next_lsn,
-        FrameKind::Gap => frame.first_lsn >= next_lsn,
     }
 }
 
 enum At {
     /// Fewer bytes are left than a frame has.
     End,
-    /// A frame, and which of its payloads (from 0) are damaged.
-    Frame(Frame, Vec<u64>),
+    /// A frame, which of its payloads (from 0) are damaged, and the chain behind it.
+    Frame(Frame, Vec<u64>, Option<u32>),
     Nothing,
 }
 
-fn frame_at(window: &mut Window<'_>, seed: &Hasher, at: u64) -> io::Result<At> {
+fn frame_at(window: &mut Window<'_>, seed: &Hasher, at: u64, chain: Option<u32>) -> io::Result<At> {
     let Some(header) = window.bytes(at, frame::HEADER_LEN)? else { return Ok(At::End) };
     let claim = frame::claim(header.first_chunk().unwrap_or(&[0; frame::HEADER_LEN]));
     let Claim::Len(len) = claim else { return Ok(At::Nothing) };
@@ -227,7 +289,8 @@ fn frame_at(window: &mut Window<'_>, seed: &Hasher, at: u64) -> io::Result<At> {
         Some(frame) => {
             let bad = (0..).zip(frame.payloads(bytes)).filter(|(_, (_, intact))| !intact);
             let bad = bad.map(|(n, _)| n).collect();
-            At::Frame(frame, bad)
+            let chain = chain.map(|chain| frame.extend_chain(chain, bytes));
+            At::Frame(frame, bad, chain)
         }
         None => At::Nothing,
     })
@@ -241,50 +304,57 @@ struct Resync {
     promises: bool,
 }
 
-/// Looks for valid frames from `from` on: the first one, and whether any promises that `damaged` was
-/// durable. Stops when the budget is spent, and then assumes the worst: a promise.
-fn resync(
-    window: &mut Window<'_>,
-    seed: &Hasher,
-    from: u64,
-    damaged: u64,
-    min_lsn: u64,
-) -> io::Result<Option<Resync>> {
-    let (mut at, mut budget) = (from, RESYNC_BUDGET);
-    let mut first: Option<Resync> = None;
-    while let Some(header) = window.bytes(at, frame::HEADER_LEN)? {
-        let claim = frame::claim(header.first_chunk().unwrap_or(&[0; frame::HEADER_LEN]));
-        let mut step = ALIGN as u64;
-        if let Claim::Len(len) = claim
-            && let Some(bytes) = window.bytes(at, len)?
-        {
-            // Decoding hashes no more than the table, which is no longer than the frame.
-            budget = budget.saturating_sub(len);
-            if let Some(frame) = frame::decode(bytes, seed, at)
-                && frame.first_lsn >= min_lsn
+/// Looks for valid frames after damage, within a budget.
+struct Search<'a> {
+    seed: &'a Hasher,
+    budget: usize,
+}
+
+impl Search<'_> {
+    const fn is_spent(&self) -> bool {
+        self.budget == 0
+    }
+
+    /// The first valid frame from `after` on, a place and the lowest number it may have; and, if
+    /// `for_promise`, whether it or any behind it promises that `damaged` was durable.
+    fn next_frame(
+        &mut self,
+        window: &mut Window<'_>,
+        after: (u64, u64),
+        damaged: u64,
+        for_promise: bool,
+    ) -> io::Result<Option<Resync>> {
+        let (mut at, min_lsn) = after;
+        let mut first: Option<Resync> = None;
+        while let Some(header) = window.bytes(at, frame::HEADER_LEN)? {
+            let claim = frame::claim(header.first_chunk().unwrap_or(&[0; frame::HEADER_LEN]));
+            let (mut step, mut cost) = (ALIGN, ALIGN);
+            if let Claim::Len(len) = claim
+                && let Some(bytes) = window.bytes(at, len)?
             {
-                let promises = frame.synced > damaged;
-                let resync = first.get_or_insert(Resync {
-                    offset: at,
-                    first_lsn: frame.first_lsn,
-                    promises: false,
-                });
-                resync.promises |= promises;
-                if promises {
-                    break;
+                // Decoding hashes no more than the table, which is no longer than the frame.
+                cost = len;
+                if let Some(frame) = frame::decode(bytes, self.seed, at)
+                    && frame.first_lsn >= min_lsn
+                {
+                    let promises = frame.synced > damaged;
+                    let first_lsn = frame.first_lsn;
+                    let next = first.get_or_insert(Resync { offset: at, first_lsn, promises });
+                    next.promises |= promises;
+                    if promises || !for_promise {
+                        break;
+                    }
+                    step = frame.len;
                 }
-                step = frame.len as u64;
             }
-            if budget == 0 {
-                if let Some(resync) = &mut first {
-                    resync.promises = true;
-                }
+            self.budget = self.budget.saturating_sub(cost);
+            if self.is_spent() {
                 break;
             }
+            at += step as u64;
         }
-        at += step;
+        Ok(first)
     }
-    Ok(first)
 }
 
 /// Where the frame at `at` says that it ends; 0 when it says nothing.

@@ -15,6 +15,9 @@ const MAGIC: [u8; 8] = *b"\x89BWL\r\n\x1a\n";
 const FORMAT_MAJOR: u16 = 1;
 const FORMAT_MINOR: u16 = 0;
 const CRC_AT: usize = 4_092;
+const KEEPS_EVIDENCE: u32 = 1;
+/// Numbers above are nobody's: the writer could not count on from there.
+pub(crate) const MAX_ID: u64 = u64::MAX >> 1;
 
 /// The identity of a segment and what it says of its predecessor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,14 +25,36 @@ pub(crate) struct Header {
     pub(crate) log_id: u128,
     pub(crate) segment_id: u64,
     pub(crate) first_lsn: u64,
+    /// Who writes: grows when records are taken back or another writer takes over.
+    pub(crate) epoch: u64,
     /// The segment before this one; 0 when this is the first of the log.
     pub(crate) prev_segment_id: u64,
     /// How many bytes of the predecessor count. Whatever it holds beyond them is void.
     pub(crate) prev_data_len: u64,
+    /// The number after the last record of the predecessor; 0 for the first of the log.
+    pub(crate) prev_next_lsn: u64,
+    /// The chain over all records before this segment.
+    pub(crate) prev_chain: u32,
     /// Fresh for each file, so that a reused name never validates old content.
     pub(crate) salt: u32,
     /// How many bytes of this file were durable before it got its name.
     pub(crate) durable_len: u64,
+    /// What this segment makes void is evidence of damage, and is kept.
+    pub(crate) keeps_evidence: bool,
+}
+
+/// Where a segment ends, as the header of the next states it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// 0 where no segment comes before.
+    pub(crate) segment_id: u64,
+    pub(crate) data_len: u64,
+    /// The number after the last record.
+    pub(crate) next_lsn: u64,
+    /// The chain over all records of the log up to here: a CRC of their rows in the tables of the
+    /// frames, one after the other. It depends on the records alone, so that it is the same however they
+    /// are grouped and after they were copied.
+    pub(crate) chain: u32,
 }
 
 /// Why a file has no usable header.
@@ -48,13 +73,17 @@ impl Header {
         out[8..10].copy_from_slice(&FORMAT_MAJOR.to_le_bytes());
         out[10..12].copy_from_slice(&FORMAT_MINOR.to_le_bytes());
         out[12..16].copy_from_slice(&(HEADER_LEN as u32).to_le_bytes());
-        // 16..24: incompatible and compatible flags, none yet.
+        // 16..20: incompatible flags, none yet.
+        let compatible = if self.keeps_evidence { KEEPS_EVIDENCE } else { 0 };
+        out[20..24].copy_from_slice(&compatible.to_le_bytes());
         out[24..40].copy_from_slice(&self.log_id.to_le_bytes());
         out[40..48].copy_from_slice(&self.segment_id.to_le_bytes());
         out[48..56].copy_from_slice(&self.first_lsn.to_le_bytes());
-        // 56..64: the writer epoch, for replication.
+        out[56..64].copy_from_slice(&self.epoch.to_le_bytes());
         out[64..72].copy_from_slice(&self.prev_segment_id.to_le_bytes());
         out[72..80].copy_from_slice(&self.prev_data_len.to_le_bytes());
+        out[80..88].copy_from_slice(&self.prev_next_lsn.to_le_bytes());
+        out[88..92].copy_from_slice(&self.prev_chain.to_le_bytes());
         out[92..96].copy_from_slice(&self.salt.to_le_bytes());
         out[96..104].copy_from_slice(&self.durable_len.to_le_bytes());
         let crc = crc32fast::hash(&out[..CRC_AT]);
@@ -76,11 +105,25 @@ impl Header {
             log_id: u128::from(le_u64(&bytes[24..32])) | u128::from(le_u64(&bytes[32..40])) << 64,
             segment_id: le_u64(&bytes[40..48]),
             first_lsn: le_u64(&bytes[48..56]),
+            epoch: le_u64(&bytes[56..64]),
             prev_segment_id: le_u64(&bytes[64..72]),
             prev_data_len: le_u64(&bytes[72..80]),
+            prev_next_lsn: le_u64(&bytes[80..88]),
+            prev_chain: le_u32(&bytes[88..92]),
             salt: le_u32(&bytes[92..96]),
             durable_len: le_u64(&bytes[96..104]),
+            keeps_evidence: le_u32(&bytes[20..24]) & KEEPS_EVIDENCE != 0,
         })
+    }
+
+    /// How many bytes of the predecessor count, what follows its last record and the chain up to there.
+    pub(crate) const fn prev(&self) -> Ending {
+        Ending {
+            segment_id: self.prev_segment_id,
+            data_len: self.prev_data_len,
+            next_lsn: self.prev_next_lsn,
+            chain: self.prev_chain,
+        }
     }
 
     /// The seed of every frame check of this segment.
@@ -91,6 +134,13 @@ impl Header {
         seed.update(&self.salt.to_le_bytes());
         seed
     }
+}
+
+/// The chain behind records with these rows, which followed records with that chain.
+pub(crate) fn extend_chain(chain: u32, rows: &[u8]) -> u32 {
+    let mut hasher = Hasher::new_with_initial(chain);
+    hasher.update(rows);
+    hasher.finalize()
 }
 
 /// The file name of a segment.
@@ -116,10 +166,14 @@ mod tests {
             log_id: 1 << 100 | 5,
             segment_id: 3,
             first_lsn: 77,
+            epoch: 6,
             prev_segment_id: 2,
             prev_data_len: 9_000,
+            prev_next_lsn: 76,
+            prev_chain: 0xfeed_f00d,
             salt: 0xdead_beef,
             durable_len: 4_096,
+            keeps_evidence: true,
         }
     }
 

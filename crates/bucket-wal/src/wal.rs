@@ -230,6 +230,7 @@ impl Wal {
         let manifest = Manifest {
             generation: checkpoints.generation + 1,
             log_id: checkpoints.log_id,
+            epoch: self.shared.epoch(),
             durable_lsn: self.shared.vouched_for(),
             replay_from: replay_from.get(),
             state: state.to_vec(),
@@ -244,6 +245,51 @@ impl Wal {
         };
         checkpoints.newest_replay_from = manifest.replay_from;
         self.trim(keep_from)
+    }
+
+    /// Takes back all records after `lsn`, durably. Their numbers are given again, in a higher
+    /// [`Wal::epoch`].
+    ///
+    /// For whoever replicates, and finds that the newest records were never agreed on. Waits until what
+    /// was accepted is durable; the caller sees to it that nothing is appended or read meanwhile that
+    /// should not be. Readers that are under way may still yield what was taken back. After `lsn` as the
+    /// newest record nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::Checkpointed`] when a checkpoint replays from a record behind it, or
+    /// [`WalError::NotFound`] when the records after it were trimmed: nothing was changed.
+    /// [`WalError::NoSpace`], [`WalError::Corrupt`], [`WalError::Io`]: the same. [`WalError::Poisoned`]:
+    /// they may be back after reopening.
+    pub fn truncate_after(&self, lsn: Lsn) -> Result<(), WalError> {
+        self.shared.truncate_after(lsn.get())
+    }
+
+    /// Finishes the newest segment, so that all its records are in a file that does not change any more.
+    /// Without records in it nothing happens. The next record begins another.
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::Poisoned`] and [`WalError::Closed`].
+    pub fn seal(&self) -> Result<(), WalError> {
+        self.shared.seal()
+    }
+
+    /// Who writes: a number that grows with [`Wal::truncate_after`] and [`Wal::begin_epoch`], 0 in a new
+    /// log. Two logs that share records up to some number and were then written by different writers
+    /// differ in it.
+    pub fn epoch(&self) -> u64 {
+        self.shared.epoch()
+    }
+
+    /// Begins a higher epoch, durably, with a segment of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::StaleEpoch`] when the log is in this or a later one, and [`WalError::NoSpace`]: nothing
+    /// was changed. [`WalError::Poisoned`] and [`WalError::Closed`].
+    pub fn begin_epoch(&self, epoch: u64) -> Result<(), WalError> {
+        self.shared.begin_epoch(epoch)
     }
 
     /// Removes segments all of whose records come before `keep_from`. The newest segment stays.

@@ -5,19 +5,21 @@
 //! write from damage.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crc32fast::Hasher;
 
-use bucket_vfs::{OpenMode, Vfs, VfsFile};
+use bucket_vfs::{Vfs, VfsFile};
 
+use crate::draft::Draft;
 use crate::entropy::Entropy;
 use crate::error::WalError;
 use crate::frame::{self, Entry, FrameKind, GROUP_LEN, MAX_COUNT};
 use crate::options::WalOptions;
-use crate::planted::{Bug, Planted};
+use crate::planted::Planted;
 use crate::scan::FrameRef;
-use crate::segment::{self, HEADER_LEN, Header, ROOM};
+use crate::seal::Seal;
+use crate::segment::{self, Ending, HEADER_LEN, Header, ROOM};
 use crate::sync::Arc;
 
 /// Zeros are written ahead by as much as the segment already holds, within these bounds.
@@ -31,8 +33,9 @@ pub(crate) struct Writer {
     dir: PathBuf,
     segment_bytes: u64,
     log_id: u128,
-    /// The newest segment and how many of its bytes count; `(0, 0)` for a log without one.
-    last: (u64, u64),
+    epoch: u64,
+    /// Where the newest segment ends.
+    last: Ending,
     active: Option<Active>,
     buf: Vec<u8>,
     entropy: Entropy,
@@ -49,6 +52,7 @@ struct Active {
     synced: u64,
     /// Zeros reach up to here.
     zeroed: u64,
+    seal: Seal,
 }
 
 /// The records of one group.
@@ -91,13 +95,30 @@ pub(crate) enum CommitError {
     Poisoned(Arc<io::Error>),
 }
 
+impl CommitError {
+    /// As an error of whoever is not committing.
+    pub(crate) fn at(self, dir: &Path) -> WalError {
+        match self {
+            Self::NotWritten(error) => error,
+            Self::Poisoned(source) => WalError::Io { op: "sync", path: dir.to_owned(), source },
+        }
+    }
+}
+
 impl Writer {
-    pub(crate) fn new(dir: PathBuf, options: &WalOptions, log_id: u128, last: (u64, u64)) -> Self {
+    pub(crate) fn new(
+        dir: PathBuf,
+        options: &WalOptions,
+        log_id: u128,
+        epoch: u64,
+        last: Ending,
+    ) -> Self {
         Self {
             vfs: Arc::clone(&options.vfs),
             dir,
             segment_bytes: options.segment_bytes,
             log_id,
+            epoch,
             last,
             active: None,
             buf: Vec::new(),
@@ -124,6 +145,7 @@ impl Writer {
         };
 
         let mut frames = Vec::new();
+        let mut chain = self.last.chain;
         self.buf.clear();
         let (start, synced) = (active.end, active.synced);
         if gap && first_lsn != active.header.first_lsn {
@@ -144,14 +166,19 @@ impl Writer {
             let (kind, seed) = (FrameKind::Data, &active.seed);
             let (now, later) = entries.split_at(count);
             let (body, rest) = payloads.split_at(bytes);
-            frame::encode(&mut self.buf, seed, offset, kind, lsn, synced, now, body);
+            let buf = &mut self.buf;
+            let rows = frame::encode(buf, seed, offset, kind, lsn, synced, now, body);
+            chain = segment::extend_chain(chain, &buf[rows]);
             lsn += count as u64;
             (entries, payloads) = (later, rest);
         }
 
         active.file.write_all_at(&self.buf, start).map_err(poisoned)?;
         active.end = start + self.buf.len() as u64;
-        self.last = (active.header.segment_id, active.end);
+        active.seal.records += group.entries.len() as u64;
+        active.remember(&frames, Seal::stretch(self.segment_bytes));
+        let segment_id = active.header.segment_id;
+        self.last = Ending { segment_id, data_len: active.end, next_lsn: lsn, chain };
         if self.buf.capacity() > 4 * GROUP_LEN {
             self.buf = Vec::new();
         }
@@ -194,8 +221,56 @@ impl Writer {
         active.file.sync_data()?;
         active.end += self.buf.len() as u64;
         active.synced = active.end;
-        self.last.1 = active.end;
+        self.last.data_len = active.end;
         Ok(())
+    }
+
+    /// Ends the newest segment with a seal, durable, so that the next record begins a new one. Nothing
+    /// happens to a segment without a record.
+    pub(crate) fn seal(&mut self) -> Result<(), CommitError> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        if active.end == HEADER_LEN {
+            return Ok(());
+        }
+        let (next_lsn, chain) = (self.last.next_lsn, self.last.chain);
+        let seal = Seal { next_lsn, chain, ..std::mem::take(&mut active.seal) };
+        self.buf.clear();
+        seal.encode(&mut self.buf, &active.header, active.end, active.synced);
+        match active.file.write_all_at(&self.buf, active.end) {
+            Ok(()) => active.end += self.buf.len() as u64,
+            // A segment without a seal is as good; what was written of it is void by the next header.
+            Err(error) if is_no_space(&error) => {}
+            Err(error) => return Err(poisoned(error)),
+        }
+        self.sync()?;
+        if let Some(active) = self.active.take() {
+            self.last.data_len = active.end;
+        }
+        Ok(())
+    }
+
+    /// Begins a segment for a new epoch, at once, so that the epoch is durable.
+    pub(crate) fn begin_epoch(
+        &mut self,
+        epoch: u64,
+        first_lsn: u64,
+    ) -> Result<NewSegment, CommitError> {
+        let before = std::mem::replace(&mut self.epoch, epoch);
+        self.begin_segment(first_lsn).inspect_err(|_| self.epoch = before)
+    }
+
+    pub(crate) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Where the newest segment ends.
+    pub(crate) const fn ending(&self) -> Ending {
+        self.last
+    }
+
+    /// A salt for another segment.
+    pub(crate) fn salt(&self) -> Result<u32, WalError> {
+        Ok(u32::from_le_bytes(self.entropy.bytes()?))
     }
 
     /// Makes sure that `need` bytes fit: begins a segment if needed, which syncs the one before, and has
@@ -212,10 +287,13 @@ impl Writer {
             .is_none_or(|active| active.end > HEADER_LEN && active.end + need > self.segment_bytes);
         let mut begun = None;
         if full {
-            // The header of the next segment says how much of this one counts, so all of it has to be
-            // durable before that header can be.
-            self.sync()?;
-            begun = Some(self.begin_segment(first_lsn).map_err(CommitError::NotWritten)?);
+            match self.begin_segment(first_lsn) {
+                Ok(segment) => begun = Some(segment),
+                // What frees space may go on in the zeros behind a segment that is long enough already.
+                Err(CommitError::NotWritten(WalError::NoSpace { .. }))
+                    if keep == 0 && self.reaches(need) => {}
+                Err(error) => return Err(error),
+            }
         }
         let Some(active) = &mut self.active else { return Ok(begun) };
 
@@ -240,18 +318,37 @@ impl Writer {
         Ok(begun)
     }
 
-    /// Starts the next segment: complete, synced, and then visible under its name.
-    fn begin_segment(&mut self, first_lsn: u64) -> Result<NewSegment, WalError> {
+    /// Whether this many bytes fit behind the end without asking the file system for space.
+    fn reaches(&self, need: u64) -> bool {
+        self.active.as_ref().is_some_and(|active| active.end + need <= active.zeroed)
+    }
+
+    /// Ends the newest segment and starts the next.
+    ///
+    /// The header says how much of the segment before counts, so all of that is durable before the header
+    /// can be. The new file has its place on the disk before the old one is sealed, which nothing may
+    /// follow: on a full disk the old one still takes what frees space.
+    fn begin_segment(&mut self, first_lsn: u64) -> Result<NewSegment, CommitError> {
+        let (vfs, dir) = (Arc::clone(&self.vfs), self.dir.clone());
+        let segment_id = self.last.segment_id + 1;
+        let salt = self.entropy.bytes().map_err(CommitError::NotWritten)?;
+        let draft = Draft::begin(&*vfs, &dir, segment_id).map_err(CommitError::NotWritten)?;
+        self.seal()?;
+        self.sync()?;
         let header = Header {
             log_id: self.log_id,
-            segment_id: self.last.0 + 1,
+            segment_id,
             first_lsn,
-            prev_segment_id: self.last.0,
-            prev_data_len: self.last.1,
-            salt: u32::from_le_bytes(self.entropy.bytes()?),
+            epoch: self.epoch,
+            prev_segment_id: self.last.segment_id,
+            prev_data_len: self.last.data_len,
+            prev_next_lsn: self.last.next_lsn,
+            prev_chain: self.last.chain,
+            salt: u32::from_le_bytes(salt),
             durable_len: HEADER_LEN,
+            keeps_evidence: false,
         };
-        let file = create(&*self.vfs, &self.dir, &header, &[], self.planted)?;
+        let file = draft.publish(&header, self.planted)?;
         self.active = Some(Active {
             seed: header.seed(),
             header: header.clone(),
@@ -259,49 +356,45 @@ impl Writer {
             end: HEADER_LEN,
             synced: HEADER_LEN,
             zeroed: HEADER_LEN,
+            seal: Seal::default(),
         });
-        self.last = (header.segment_id, HEADER_LEN);
+        let (segment_id, data_len) = (header.segment_id, HEADER_LEN);
+        self.last = Ending { segment_id, data_len, next_lsn: first_lsn, ..self.last };
         Ok((header, file))
     }
 
     /// Continues in a segment that recovery has just written.
-    pub(crate) fn adopt(&mut self, header: Header, file: Arc<dyn VfsFile>, end: u64) {
-        self.last = (header.segment_id, end);
-        self.active =
-            Some(Active { seed: header.seed(), header, file, end, synced: end, zeroed: end });
+    pub(crate) fn adopt(&mut self, begun: Begun) {
+        let Begun { header, file, frames, records, ending } = begun;
+        let epoch = header.epoch;
+        let end = ending.data_len;
+        let (seed, seal) = (header.seed(), Seal { records, ..Seal::default() });
+        let mut active = Active { seed, header, file, end, synced: end, zeroed: end, seal };
+        active.remember(&frames, Seal::stretch(self.segment_bytes));
+        (self.active, self.last, self.epoch) = (Some(active), ending, epoch);
     }
 }
 
-/// Creates a segment that contains `frames` after its header, durable before it has its name.
-pub(crate) fn create(
-    vfs: &dyn Vfs,
-    dir: &std::path::Path,
-    header: &Header,
-    frames: &[u8],
-    planted: Planted,
-) -> Result<Arc<dyn VfsFile>, WalError> {
-    let path = dir.join(segment::file_name(header.segment_id));
-    let temporary = path.with_extension("tmp");
-    let result = (|| {
-        match vfs.remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+impl Active {
+    /// Takes into the index of the seal what begins a stretch.
+    fn remember(&mut self, frames: &[FrameRef], stretch: u64) {
+        let index = &mut self.seal.index;
+        for &frame in frames {
+            if index.last().is_none_or(|last| frame.offset >= last.offset + stretch) {
+                index.push(frame);
+            }
         }
-        let file = vfs.open(&temporary, OpenMode::CreateNew)?;
-        file.write_all_at(&header.encode(), 0)?;
-        file.write_all_at(frames, HEADER_LEN)?;
-        file.sync_data()?;
-        vfs.rename(&temporary, &path)?;
-        if !planted.has(Bug::NoDirectorySync) {
-            vfs.sync_dir(dir)?;
-        }
-        Ok(file)
-    })();
-    result.map_err(|error| {
-        // Best effort: a left-over is removed by the next attempt or the next opening.
-        let _ = vfs.remove_file(&temporary);
-        WalError::io("create", &path, error)
-    })
+    }
+}
+
+/// A segment that recovery has written, with records in it.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) header: Header,
+    pub(crate) file: Arc<dyn VfsFile>,
+    pub(crate) frames: Vec<FrameRef>,
+    pub(crate) records: u64,
+    pub(crate) ending: Ending,
 }
 
 /// How many of the units go into one frame, and how many records and payload bytes they have.
@@ -328,6 +421,10 @@ pub(crate) fn encoded_bound(group: &Group) -> u64 {
 pub(crate) fn bound(records: usize, bytes: usize) -> u64 {
     let frames = bytes / GROUP_LEN * 2 + 3;
     (bytes + records * 9 + frames * (frame::HEADER_LEN + frame::ALIGN)) as u64
+}
+
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn poisoned(error: io::Error) -> CommitError {

@@ -10,6 +10,7 @@
 
 mod accept;
 mod committer;
+mod exclusive;
 mod gather;
 mod ticket;
 
@@ -65,6 +66,7 @@ struct State {
     next_lsn: u64,
     written_lsn: u64,
     durable: u64,
+    epoch: u64,
     /// What was accepted and is not durable.
     unsynced: Unsynced,
     /// What was written and is not durable; counted once it is.
@@ -148,6 +150,7 @@ impl Shared {
                 next_lsn,
                 written_lsn: next_lsn - 1,
                 durable: next_lsn - 1,
+                epoch: writer.epoch(),
                 unsynced: Unsynced::default(),
                 uncounted: (0, 0),
                 room: writer.room(),
@@ -198,6 +201,11 @@ impl Shared {
             return self.state.lock().next_lsn - 1;
         }
         self.durable()
+    }
+
+    /// The epoch of the newest segment.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.state.lock().epoch
     }
 
     pub(crate) const fn index(&self) -> &Mutex<Index> {

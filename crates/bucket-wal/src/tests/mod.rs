@@ -20,3 +20,7 @@ mod loom_commit;
 mod policies;
 #[cfg(all(not(bucket_loom), unix))]
 mod reading;
+#[cfg(not(bucket_loom))]
+mod recovery;
+#[cfg(not(bucket_loom))]
+mod taking_back;

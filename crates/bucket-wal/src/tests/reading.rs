@@ -26,7 +26,9 @@ fn log(dir: &Path, count: u64) -> Wal {
         .map(|n| {
             // Frames of different sizes.
             let ticket = wal.submit(&content(n)).unwrap();
-            if n.is_multiple_of(5) { ticket.wait().map(|_| ()).unwrap() }
+            if n.is_multiple_of(5) {
+                ticket.wait().map(|_| ()).unwrap()
+            }
             n
         })
         .collect();
@@ -118,7 +120,8 @@ fn what_rots_behind_the_back_of_an_open_log_costs_its_frame_alone() {
         let (found, errors): (Vec<_>, Vec<_>) = wal.reader(Lsn::new(1)).partition(Result::is_ok);
         let found = found.into_iter().map(|record| record.unwrap().lsn.get());
         assert!(found.eq((1..=200).filter(|n| !lost.contains(n))), "lost more than {lost:?}");
-        let [Err(WalError::Corrupt { offset, kind: DamageKind::Frame, first_lsn, .. })] = &errors[..]
+        let [Err(WalError::Corrupt { offset, kind: DamageKind::Frame, first_lsn, .. })] =
+            &errors[..]
         else {
             panic!("{errors:?}");
         };
@@ -165,7 +168,9 @@ fn a_reader_keeps_the_segment_that_is_trimmed_under_it_and_goes_on_with_what_is_
     let jump = lsns.windows(2).position(|pair| pair[1] != pair[0] + 1).unwrap();
     assert!((50..left).contains(&lsns[jump]), "{} before the jump", lsns[jump]);
     assert_eq!((lsns[jump + 1], lsns.last()), (left, Some(&1_000)));
-    assert!(second.is_some_and(|id| wal.shared.index().lock().seek(left).unwrap().source.header.segment_id > id));
+    assert!(second.is_some_and(|id| {
+        wal.shared.index().lock().seek(left).unwrap().source.header.segment_id > id
+    }));
     assert!(matches!(wal.read(Lsn::new(5)), Err(WalError::NotFound { .. })));
 }
 

@@ -3,7 +3,9 @@
 mod faults;
 #[cfg(bucket_planted)]
 mod planted;
+mod salvage;
 mod script;
+mod taking_back;
 
 use std::io::Write;
 use std::time::Duration;

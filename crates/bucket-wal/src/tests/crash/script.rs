@@ -82,6 +82,8 @@ impl Rig {
         let entropy = Entropy::Counter(Arc::new(AtomicU64::new(self.entropy)));
         let options = Wal::options().vfs(self.disk.mount()).entropy(entropy);
         let options = options.segment_size(ByteCount::kib(64)).expect("within the bounds");
+        // One thread, so that the same opening does the same operations.
+        let options = options.recovery_threads(1).expect("within the bounds");
         (self.plant)(options).open(Path::new(DIR))
     }
 }

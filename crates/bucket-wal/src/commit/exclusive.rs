@@ -1,0 +1,163 @@
+//! What needs the log for itself: finishing a segment, a new epoch, taking records back.
+//!
+//! It waits until everything that was accepted is durable, and appending waits for it.
+
+use super::{Batch, Shared, State};
+use crate::commit::Lead;
+use crate::error::WalError;
+use crate::index::Segment;
+use crate::lsn::Lsn;
+use crate::recovery::carry::{Job, carry};
+use crate::scan::{FrameRef, Known, scan};
+use crate::segment::{self, Ending};
+use crate::sync::{MutexGuard, Ordering};
+use crate::writer::CommitError;
+
+impl Shared {
+    /// Finishes the newest segment.
+    pub(crate) fn seal(&self) -> Result<(), WalError> {
+        let mut state = self.alone()?;
+        let mut writer = self.writer.lock();
+        let sealed = writer.seal();
+        state.room = writer.room();
+        // The seal belongs to the segment.
+        let ending = writer.ending();
+        drop(writer);
+        if let Some(newest) = self.index.lock().newest_mut()
+            && newest.header.segment_id == ending.segment_id
+        {
+            newest.extend(Vec::new(), ending.data_len);
+        }
+        self.end_alone(&mut state, sealed)
+    }
+
+    /// Begins a segment for a higher epoch.
+    pub(crate) fn begin_epoch(&self, epoch: u64) -> Result<(), WalError> {
+        let mut state = self.alone()?;
+        if epoch <= state.epoch {
+            return Err(WalError::StaleEpoch { epoch, current: state.epoch });
+        }
+        let mut writer = self.writer.lock();
+        let begun = writer.begin_epoch(epoch, state.next_lsn);
+        state.room = writer.room();
+        drop(writer);
+        let begun = begun.map(|segment| {
+            state.epoch = epoch;
+            state.gap = false;
+            self.begin(segment);
+        });
+        self.end_alone(&mut state, begun)
+    }
+
+    /// Takes back all records after `lsn`.
+    pub(crate) fn truncate_after(&self, lsn: u64) -> Result<(), WalError> {
+        let replay_from = self.checkpoints()?.newest_replay_from;
+        let mut state = self.alone()?;
+        if lsn >= state.next_lsn - 1 {
+            return Ok(());
+        }
+        if lsn.saturating_add(1) < replay_from {
+            return Err(WalError::Checkpointed {
+                lsn: Lsn::new(lsn),
+                replay_from: Lsn::new(replay_from),
+            });
+        }
+        let truncated = self.truncate(&mut state, lsn);
+        self.end_alone(&mut state, truncated)
+    }
+
+    fn truncate(&self, state: &mut State, lsn: u64) -> Result<(), CommitError> {
+        let refused = CommitError::NotWritten;
+        let held = self.index.lock().segment_of(lsn + 1);
+        let Some((header, path, end)) = held else {
+            return Err(refused(WalError::NotFound { lsn: Lsn::new(lsn) }));
+        };
+        let opened = self.vfs.open(&path, bucket_vfs::OpenMode::Read);
+        let file = opened.map_err(|error| refused(WalError::io("open", &path, error)))?;
+        let known = Known { path: &path, data_len: Some(end), durable_lsn: 0 };
+        let found = scan(&*file, &header, known).map_err(refused)?;
+        if let Some(damage) = found.damage.first() {
+            return Err(refused(damage.error(header.segment_id)));
+        }
+        // The last frame that begins no later than what is taken back, if that is in it.
+        let after = found.frames.partition_point(|frame| frame.first_lsn <= lsn + 1);
+        let (cut, next_lsn, chain) = match after.checked_sub(1) {
+            Some(at) => (found.frames[at].offset, found.frames[at].first_lsn, found.chains[at]),
+            None => (segment::HEADER_LEN, header.first_lsn, header.prev_chain),
+        };
+        let frames: Vec<(usize, FrameRef)> = found.frames[after.saturating_sub(1)..after]
+            .iter()
+            .filter(|frame| frame.first_lsn <= lsn)
+            .map(|frame| (0, *frame))
+            .collect();
+
+        let mut writer = self.writer.lock();
+        let newest_id = writer.ending().segment_id;
+        let job = Job {
+            vfs: &*self.vfs,
+            dir: &self.dir,
+            planted: self.planted,
+            log_id: header.log_id,
+            segment_id: newest_id + 1,
+            epoch: state.epoch + 1,
+            salt: writer.salt().map_err(refused)?,
+            ending: Ending { segment_id: header.segment_id, data_len: cut, next_lsn, chain },
+            is_damage: false,
+            headers: std::slice::from_ref(&header),
+            frames: &frames,
+            until: lsn + 1,
+            next_lsn: lsn + 1,
+        };
+        let begun = carry(&job)?;
+        let void = {
+            let mut index = self.index.lock();
+            let void = index.cut(header.segment_id, cut);
+            let path = self.dir.join(segment::file_name(begun.header.segment_id));
+            let (header, file) = (begun.header.clone(), Some(begun.file.clone()));
+            let (frames, end) = (begun.frames.clone(), begun.ending.data_len);
+            index.insert(Segment { header, path, file, frames, end });
+            void
+        };
+        state.epoch = begun.header.epoch;
+        writer.adopt(begun);
+        state.room = writer.room();
+        drop(writer);
+        state.next_lsn = lsn + 1;
+        (state.written_lsn, state.durable, state.gap) = (lsn, lsn, false);
+        state.open = Batch::new(lsn + 1);
+        // Release: the partner of the load in `durable`.
+        self.durable.store(lsn, Ordering::Release);
+        for path in void {
+            // Best effort: they do not count any more, and the next opening tries again.
+            let _ = self.vfs.remove_file(&path);
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is under way, and keeps it so while the guard lives.
+    fn alone(&self) -> Result<MutexGuard<'_, State>, WalError> {
+        let mut state = self.state.lock();
+        loop {
+            state.check()?;
+            if !state.leading && state.written.is_empty() && state.open.group.entries.is_empty() {
+                return Ok(state);
+            }
+            state = self.lead_or_wait(state, Lead::Sync);
+        }
+    }
+
+    fn end_alone(
+        &self,
+        state: &mut State,
+        result: Result<(), CommitError>,
+    ) -> Result<(), WalError> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(CommitError::NotWritten(error)) => Err(error),
+            Err(error) => {
+                self.poison(state, error);
+                state.check()
+            }
+        }
+    }
+}

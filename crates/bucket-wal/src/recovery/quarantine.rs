@@ -1,0 +1,90 @@
+//! The directory `quarantine/`: damaged files are kept there before anything makes them void.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bucket_vfs::{OpenMode, Vfs};
+
+use crate::error::WalError;
+
+/// The name of the directory, within that of the log.
+pub(crate) const DIR: &str = "quarantine";
+const PIECE: usize = 1 << 20;
+
+/// Copies a file, durable once this returns. A copy of the same content is made once.
+pub(super) fn keep_copy(vfs: &dyn Vfs, dir: &Path, from: &Path) -> Result<PathBuf, WalError> {
+    let to = name(vfs, dir, from)?;
+    if exists(vfs, &to)? {
+        return Ok(to);
+    }
+    let io = |error| WalError::io("copy", from, error);
+    let temporary = to.with_extension("tmp");
+    match vfs.remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    let source = vfs.open(from, OpenMode::Read).map_err(io)?;
+    let copy = vfs.open(&temporary, OpenMode::CreateNew).map_err(io)?;
+    let (mut at, len) = (0, source.len().map_err(io)?);
+    let mut buf = vec![0; PIECE];
+    while at < len {
+        let n = (len - at).min(PIECE as u64) as usize;
+        source.read_exact_at(&mut buf[..n], at).map_err(io)?;
+        copy.write_all_at(&buf[..n], at).map_err(io)?;
+        at += n as u64;
+    }
+    copy.sync_data().map_err(io)?;
+    vfs.rename(&temporary, &to).map_err(io)?;
+    sync(vfs, dir)?;
+    Ok(to)
+}
+
+/// Moves a file there. Both directories have to be synced for it to be durable.
+pub(super) fn move_away(vfs: &dyn Vfs, dir: &Path, from: &Path) -> Result<PathBuf, WalError> {
+    let to = name(vfs, dir, from)?;
+    vfs.rename(from, &to).map_err(|error| WalError::io("move", from, error))?;
+    Ok(to)
+}
+
+/// Makes durable what was moved.
+pub(super) fn sync(vfs: &dyn Vfs, dir: &Path) -> Result<(), WalError> {
+    for path in [&dir.join(DIR), dir] {
+        vfs.sync_dir(path).map_err(|error| WalError::io("sync", path, error))?;
+    }
+    Ok(())
+}
+
+/// The name of a file with this content, so that a file that is damaged twice is kept twice. Makes the
+/// directory.
+fn name(vfs: &dyn Vfs, dir: &Path, from: &Path) -> Result<PathBuf, WalError> {
+    let quarantine = dir.join(DIR);
+    match vfs.create_dir(&quarantine) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(WalError::io("create", &quarantine, error));
+        }
+        // Also when it exists: nobody knows whether it is there after a crash, and a file that was moved
+        // into a directory that is not is gone.
+        _ => vfs.sync_dir(dir).map_err(|error| WalError::io("sync", dir, error))?,
+    }
+    let io = |error| WalError::io("read", from, error);
+    let file = vfs.open(from, OpenMode::Read).map_err(io)?;
+    let (mut at, len) = (0, file.len().map_err(io)?);
+    let (mut buf, mut hasher) = (vec![0; PIECE], crc32fast::Hasher::new());
+    while at < len {
+        let n = (len - at).min(PIECE as u64) as usize;
+        file.read_exact_at(&mut buf[..n], at).map_err(io)?;
+        hasher.update(&buf[..n]);
+        at += n as u64;
+    }
+    let mut name = from.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{:08x}", hasher.finalize()));
+    Ok(quarantine.join(name))
+}
+
+fn exists(vfs: &dyn Vfs, path: &Path) -> Result<bool, WalError> {
+    match vfs.open(path, OpenMode::Read) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(WalError::io("open", path, error)),
+    }
+}
