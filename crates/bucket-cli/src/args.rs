@@ -173,6 +173,8 @@ pub(crate) enum WalCommand {
     ImportLegacy(WalImportArgs),
     /// Show segments, checkpoints and damage. Works beside a living owner.
     Inspect(WalDirArgs),
+    /// Make a damaged log whole: with what is readable, or with what comes before the damage.
+    Repair(WalRepairArgs),
     /// Check every byte that counts, and say whether the log is whole.
     Verify(WalDirArgs),
 }
@@ -181,6 +183,21 @@ pub(crate) enum WalCommand {
 pub(crate) struct WalDirArgs {
     /// The directory of a log, or of a bucket.
     pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct WalRepairArgs {
+    /// The directory of a log that nobody has open.
+    pub(crate) dir: PathBuf,
+    /// Do it. Without this nothing is changed, and the damage is listed.
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// Where all files are copied to before anything is changed: a new directory.
+    #[arg(long, value_name = "NEWDIR")]
+    pub(crate) backup: Option<PathBuf>,
+    /// Drop what comes behind the first damage, also what is readable of it.
+    #[arg(long)]
+    pub(crate) point_in_time: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,6 @@
 //! [`WalOptions`]: how a log is opened, checked before anything touches the disk.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bucket_core::ByteCount;
@@ -35,6 +35,7 @@ pub struct WalOptions {
     pub(crate) recovery: RecoveryPolicy,
     pub(crate) recovery_threads: usize,
     pub(crate) verify: VerifyOnOpen,
+    pub(crate) backup: Option<PathBuf>,
     pub(crate) holder: String,
     pub(crate) sync_policy: SyncPolicy,
     pub(crate) write_through: bool,
@@ -119,6 +120,7 @@ impl WalOptions {
             recovery: RecoveryPolicy::Strict,
             recovery_threads: default_threads(),
             verify: VerifyOnOpen::SinceCheckpoint,
+            backup: None,
             holder: format!("pid {}", std::process::id()),
             sync_policy: SyncPolicy::Always,
             write_through: false,
@@ -184,6 +186,15 @@ impl WalOptions {
     /// damage is found under a policy that steps over it, everything is.
     pub const fn verify_on_open(mut self, verify: VerifyOnOpen) -> Self {
         self.verify = verify;
+        self
+    }
+
+    /// Before damage is stepped over, copies all files of the log into this new directory, durably. The
+    /// default is to keep the damaged files alone, in `quarantine/`.
+    ///
+    /// Opening fails with [`WalError::Io`] when the directory exists, and nothing is changed.
+    pub fn backup_before_repair(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.backup = Some(dir.into());
         self
     }
 

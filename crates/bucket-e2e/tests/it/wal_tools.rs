@@ -94,6 +94,38 @@ fn one_flipped_bit_is_named_by_each_tool_and_costs_the_export_one_record() {
 }
 
 #[test]
+fn a_repair_is_made_on_demand_after_a_backup_and_never_beside_a_living_owner() {
+    let sandbox = Sandbox::new();
+    let wal = log(&sandbox, 100);
+    sandbox.run(&["wal", "repair", "log"]).expect_code(0);
+    hurt(&sandbox, 7);
+    sandbox.run(&["wal", "repair", "log", "--apply"]).expect_code(9);
+    drop(wal);
+    let hurt_file = fs::read(first_segment(&sandbox.path("log"))).unwrap();
+
+    let objects = sandbox.run(&["--json", "wal", "repair", "log"]).expect_code(7).objects();
+    assert_eq!(objects.last().unwrap()["applied"], false);
+    assert_eq!(fs::read(first_segment(&sandbox.path("log"))).unwrap(), hurt_file);
+    let repair = ["--json", "wal", "repair", "log", "--apply", "--backup", "copy"];
+    let objects = sandbox.run(&repair).expect_code(0).objects();
+    assert_eq!(of_type(&objects, "damage").len(), 1);
+    assert_eq!(objects.last().unwrap()["copied_records"], 93);
+    assert_eq!(fs::read(first_segment(&sandbox.path("copy"))).unwrap(), hurt_file);
+
+    let verdict = sandbox.run(&["--json", "wal", "verify", "log"]).expect_code(0).objects();
+    assert_eq!(verdict.last().unwrap()["records"], 99);
+    sandbox.run(&["--json", "wal", "verify", "copy"]).expect_code(7);
+    // The copy is a log as well; what follows the damage can be dropped instead.
+    sandbox.run(&["wal", "repair", "copy", "--apply", "--point-in-time"]).expect_code(0);
+    let verdict = sandbox.run(&["--json", "wal", "verify", "copy"]).expect_code(0).objects();
+    assert_eq!(verdict.last().unwrap()["records"], 6);
+    assert!(sandbox.path("copy.backup-1").is_dir());
+
+    let bucket = Sandbox::with_bucket(&[]);
+    bucket.run(&["wal", "repair", "local", "--apply"]).expect_code(2);
+}
+
+#[test]
 fn headers_tails_checkpoints_and_whole_segments_that_are_gone_are_told_apart() {
     let kind = |sandbox: &Sandbox| {
         let objects = sandbox.run(&["--json", "wal", "verify", "log"]).expect_code(7).objects();

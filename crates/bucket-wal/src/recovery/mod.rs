@@ -100,6 +100,9 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
         None => u128::from_le_bytes(options.entropy.bytes()?),
     };
 
+    if let (Some(backup), false) = (&options.backup, findings.is_empty()) {
+        quarantine::copy_log(vfs, dir, backup)?;
+    }
     let mut quarantined = Vec::new();
     let cut = Cut::find(vfs, dir, &survey, &scans, &findings, options.recovery)?;
     let cut = cut.filter(|_| !options.planted.has(Bug::SkipReplay));

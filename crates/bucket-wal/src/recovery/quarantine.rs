@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bucket_vfs::{OpenMode, Vfs};
+use bucket_vfs::{EntryKind, OpenMode, Vfs};
 
 use crate::error::WalError;
 
@@ -23,20 +23,44 @@ pub(super) fn keep_copy(vfs: &dyn Vfs, dir: &Path, from: &Path) -> Result<PathBu
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
         _ => {}
     }
-    let source = vfs.open(from, OpenMode::Read).map_err(io)?;
-    let copy = vfs.open(&temporary, OpenMode::CreateNew).map_err(io)?;
-    let (mut at, len) = (0, source.len().map_err(io)?);
-    let mut buf = vec![0; PIECE];
-    while at < len {
-        let n = (len - at).min(PIECE as u64) as usize;
-        source.read_exact_at(&mut buf[..n], at).map_err(io)?;
-        copy.write_all_at(&buf[..n], at).map_err(io)?;
-        at += n as u64;
-    }
-    copy.sync_data().map_err(io)?;
+    copy(vfs, from, &temporary).map_err(io)?;
     vfs.rename(&temporary, &to).map_err(io)?;
     sync(vfs, dir)?;
     Ok(to)
+}
+
+/// Copies all files of the log into a directory that does not exist, durable once this returns.
+pub(super) fn copy_log(vfs: &dyn Vfs, dir: &Path, to: &Path) -> Result<(), WalError> {
+    vfs.create_dir(to).map_err(|error| WalError::io("create", to, error))?;
+    let entries = vfs.read_dir(dir).map_err(|error| WalError::io("list", dir, error))?;
+    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
+        let from = dir.join(&entry.name);
+        let copied = copy(vfs, &from, &to.join(&entry.name));
+        copied.map_err(|error| WalError::io("copy", &from, error))?;
+    }
+    let parent = match to.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    for path in [to, parent] {
+        vfs.sync_dir(path).map_err(|error| WalError::io("sync", path, error))?;
+    }
+    Ok(())
+}
+
+/// Copies the content of a file into a new one and syncs it.
+fn copy(vfs: &dyn Vfs, from: &Path, to: &Path) -> io::Result<()> {
+    let source = vfs.open(from, OpenMode::Read)?;
+    let copy = vfs.open(to, OpenMode::CreateNew)?;
+    let (mut at, len) = (0, source.len()?);
+    let mut buf = vec![0; PIECE];
+    while at < len {
+        let n = (len - at).min(PIECE as u64) as usize;
+        source.read_exact_at(&mut buf[..n], at)?;
+        copy.write_all_at(&buf[..n], at)?;
+        at += n as u64;
+    }
+    copy.sync_data()
 }
 
 /// Moves a file there. Both directories have to be synced for it to be durable.

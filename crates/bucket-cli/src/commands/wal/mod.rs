@@ -1,9 +1,10 @@
-//! `bucket wal`: looking into a log, and bringing an old one over. Nothing here opens the log that it
-//! reads, so that all of it works on a damaged log and beside its owner.
+//! `bucket wal`: looking into a log, repairing it, and bringing an old one over. Nothing here but `repair
+//! --apply` opens the log that it reads, so that it works on a damaged log and beside its owner.
 
 mod export;
 mod import;
 mod inspect;
+mod repair;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ pub(crate) fn run(args: &WalArgs, out: &Output) -> Result<ExitCode, Failure> {
         WalCommand::Export(args) => export::run(args, out),
         WalCommand::ImportLegacy(args) => import::run(args, out),
         WalCommand::Inspect(args) => inspect::inspect(args, out),
+        WalCommand::Repair(args) => repair::run(args, out),
         WalCommand::Verify(args) => inspect::verify(args, out),
     }
 }
