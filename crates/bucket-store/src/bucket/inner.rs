@@ -87,25 +87,28 @@ impl Inner {
     pub(crate) fn open(dir: &Path, config: BucketBuilder) -> Result<Self, StoreError> {
         let (vfs, clock) = (Arc::clone(&config.vfs), Arc::clone(&config.clock));
         prepare_directory(&*vfs, dir)?;
-        let (wal, recovery, damage) = open_log(dir, &config)?;
+        let accepted = read_text(&*vfs, &dir.join(ACCEPTED_DAMAGE))?;
+        let found_path = dir.join(FOUND_DAMAGE);
+        let found = read_text(&*vfs, &found_path)?;
+        // Line by line: accepted damage stays accepted when some of it has been trimmed away.
+        let is_accepted =
+            |line: &str| accepted.as_deref().is_some_and(|text| text.lines().any(|a| a == line));
+        let is_fresh = |damage: &str| !damage.lines().all(is_accepted);
+        let (wal, recovery, damage) = open_log(dir, &config, |damage| {
+            if found.is_some() || !is_fresh(damage) {
+                return Ok(());
+            }
+            // Before the log is made whole, after which nobody would know of it.
+            write_atomic(&*vfs, &found_path, damage.as_bytes())
+                .map_err(|error| StoreError::io("write", &found_path, error))
+        })?;
         let description = dir.join(DESCRIPTION);
         if read_text(&*vfs, &description)?.is_none() {
             write_atomic(&*vfs, &description, DESCRIPTION_TEXT.as_bytes())
                 .map_err(|error| StoreError::io("write", &description, error))?;
         }
-        let accepted = read_text(&*vfs, &dir.join(ACCEPTED_DAMAGE))?;
-        let found_path = dir.join(FOUND_DAMAGE);
-        let found = read_text(&*vfs, &found_path)?;
         let visible_damage = damage.clone();
-        // Line by line: accepted damage stays accepted when some of it has been trimmed away.
-        let is_accepted =
-            |line: &str| accepted.as_deref().is_some_and(|text| text.lines().any(|a| a == line));
-        let fresh = damage.filter(|damage| !damage.lines().all(is_accepted));
-        if let (Some(damage), None) = (&fresh, &found) {
-            write_atomic(&*vfs, &found_path, damage.as_bytes())
-                .map_err(|error| StoreError::io("write", &found_path, error))?;
-        }
-        let degraded = found.or(fresh);
+        let degraded = found.or(damage.filter(|damage| is_fresh(damage)));
 
         let mut bits = [0; 16];
         rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut bits).map_err(|error| {
@@ -330,10 +333,12 @@ fn prepare_directory(vfs: &dyn Vfs, dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Opens the log, damaged or not; returns a description of the damage, if there is any.
+/// Opens the log, damaged or not; returns a description of the damage, if there is any, and hands it out
+/// before anything is done about it.
 fn open_log(
     dir: &Path,
     config: &BucketBuilder,
+    before_salvage: impl FnOnce(&str) -> Result<(), StoreError>,
 ) -> Result<(Wal, bucket_wal::Recovery, Option<String>), StoreError> {
     let options = Wal::options()
         .vfs(Arc::clone(&config.vfs))
@@ -342,10 +347,12 @@ fn open_log(
     match options.clone().open(dir.join("wal")) {
         Ok((wal, recovery)) => Ok((wal, recovery, None)),
         Err(error) if error.is_damage() => {
+            let seen = options.inspect(dir.join("wal"))?;
+            let lines: Vec<_> = seen.damage.iter().map(status::damage_line).collect();
+            let damage = if lines.is_empty() { error.to_string() } else { lines.join("\n") };
+            before_salvage(&damage)?;
             let (wal, recovery) =
                 options.recovery(RecoveryPolicy::Salvage).open(dir.join("wal"))?;
-            let lines: Vec<_> = recovery.report().damage.iter().map(status::damage_line).collect();
-            let damage = if lines.is_empty() { error.to_string() } else { lines.join("\n") };
             Ok((wal, recovery, Some(damage)))
         }
         Err(error) => Err(error.into()),

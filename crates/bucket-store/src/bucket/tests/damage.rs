@@ -11,9 +11,13 @@ fn flip(path: &Path, at: usize) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// Flips a bit in the middle of `part`, wherever the log holds it.
+/// Flips a bit in the middle of `part`, in the newest segment that holds it: older ones may have what does
+/// not count any more.
 fn damage_log(rig: &Rig, part: &[u8]) {
-    for path in rig.files_in("wal") {
+    let mut paths = rig.files_in("wal");
+    paths.retain(|path| path.is_file());
+    paths.sort();
+    for path in paths.into_iter().rev() {
         let bytes = std::fs::read(&path).unwrap();
         if let Some(at) = bytes.windows(part.len()).position(|window| window == part) {
             return flip(&path, at + part.len() / 2);
