@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::WalError;
 use crate::frame::{le_u32, le_u64};
-use crate::segment::number_in;
+use crate::segment::{MAX_LSN, number_in};
 
 const MAGIC: [u8; 8] = *b"\x89BWC\r\n\x1a\n";
 const FORMAT: u32 = 1;
@@ -64,6 +64,10 @@ impl Manifest {
         }
         let state = &body[FIXED_LEN..];
         if state.len() != le_u32(&body[12..16]) as usize {
+            return None;
+        }
+        let is_sane = |lsn: u64| lsn <= MAX_LSN;
+        if !is_sane(le_u64(&body[40..48])) || !is_sane(le_u64(&body[48..56])) {
             return None;
         }
         Some(Self {

@@ -19,7 +19,7 @@ use crate::frame::{self, ALIGN, Claim, Frame, FrameKind};
 use crate::lsn::Lsn;
 use crate::recovery::{Damage, DamageKind, TailState};
 use crate::seal::Seal;
-use crate::segment::{Ending, HEADER_LEN, Header, ROOM};
+use crate::segment::{Ending, HEADER_LEN, Header, MAX_LSN, ROOM};
 
 /// A frame of records at a place in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +81,6 @@ const RESYNC_BUDGET: usize = 256 << 20;
 /// A segment with more damaged places than this is given up from there on, so that the list stays short.
 const MAX_DAMAGE: usize = 4_096;
 const SECTOR: u64 = 512;
-/// Numbers above are nobody's: the writer could not count on from there.
-const MAX_LSN: u64 = u64::MAX >> 1;
 
 pub(crate) fn scan(
     file: &dyn VfsFile,

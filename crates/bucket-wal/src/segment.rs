@@ -18,6 +18,8 @@ const CRC_AT: usize = 4_092;
 const KEEPS_EVIDENCE: u32 = 1;
 /// Numbers above are nobody's: the writer could not count on from there.
 pub(crate) const MAX_ID: u64 = u64::MAX >> 1;
+/// The same for the numbers of records.
+pub(crate) const MAX_LSN: u64 = u64::MAX >> 1;
 
 /// The identity of a segment and what it says of its predecessor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +103,7 @@ impl Header {
         if major != FORMAT_MAJOR || flags != 0 {
             return Err(HeaderError::Unsupported { major, flags });
         }
-        Ok(Self {
+        let header = Self {
             log_id: u128::from(le_u64(&bytes[24..32])) | u128::from(le_u64(&bytes[32..40])) << 64,
             segment_id: le_u64(&bytes[40..48]),
             first_lsn: le_u64(&bytes[48..56]),
@@ -113,7 +115,13 @@ impl Header {
             salt: le_u32(&bytes[92..96]),
             durable_len: le_u64(&bytes[96..104]),
             keeps_evidence: le_u32(&bytes[20..24]) & KEEPS_EVIDENCE != 0,
-        })
+        };
+        // No writer makes a header that says anything else, and the arithmetic relies on it.
+        let is_sane = header.prev_segment_id < header.segment_id
+            && header.segment_id < MAX_ID
+            && header.prev_next_lsn <= header.first_lsn
+            && header.first_lsn <= MAX_LSN;
+        if is_sane { Ok(header) } else { Err(HeaderError::Damaged) }
     }
 
     /// How many bytes of the predecessor count, what follows its last record and the chain up to there.

@@ -1,4 +1,4 @@
-//! Bytes as a frame of the log. What must hold is in `bucket-wal/src/fuzzing.rs`.
+//! Bytes as a frame of the log. What must hold is in `bucket-wal/src/fuzzing/mod.rs`.
 
 #![no_main]
 

@@ -17,6 +17,8 @@ mod legacy;
 #[cfg(bucket_loom)]
 mod loom_commit;
 #[cfg(not(bucket_loom))]
+mod open_log;
+#[cfg(not(bucket_loom))]
 mod policies;
 #[cfg(all(not(bucket_loom), unix))]
 mod reading;

@@ -3,8 +3,11 @@
 //! Compiled for fuzzing and for tests alone. The targets in `fuzz/` and their twins in
 //! `src/tests/` call the same functions, so that a plain `cargo test` checks the same on fewer inputs.
 
+mod log;
+
 use crc32fast::Hasher;
 
+pub use self::log::open_log;
 use crate::frame::{self, Frame};
 
 /// Checks the decoder of frames on `data` as it is, and on `data` with its checks put right.
