@@ -13,4 +13,4 @@ mod vfs;
 // The public interface is:
 pub use atomic::write_atomic;
 pub use std_vfs::StdVfs;
-pub use vfs::{DirEntry, EntryKind, LockError, OpenMode, Vfs, VfsFile, VfsLock};
+pub use vfs::{DirEntry, DurableWrites, EntryKind, LockError, OpenMode, Vfs, VfsFile, VfsLock};

@@ -24,6 +24,22 @@ pub trait Vfs: fmt::Debug + Send + Sync + 'static {
     /// that is taken.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>>;
 
+    /// Opens a file that must exist for reading and writing, so that a write is durable when it returns:
+    /// its bytes, and a length of the file that reaches to their end. Other writes to the file, its other
+    /// bytes and its name are as durable as they were. A symbolic link as the last component is refused.
+    ///
+    /// Where [`DurableWrites::Direct`] is refused, [`DurableWrites::Cached`] may not be. A file system
+    /// that offers neither needs no method of its own for this.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where the system, or the file system that holds `path`, does not offer it; else as
+    /// the operating system reports them.
+    fn open_durable(&self, path: &Path, writes: DurableWrites) -> io::Result<Arc<dyn VfsFile>> {
+        let _ = (path, writes);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Creates one directory, accessible to its owner alone.
     ///
     /// # Errors
@@ -86,11 +102,14 @@ pub trait VfsFile: fmt::Debug + Send + Sync + 'static {
     /// As the operating system reports them.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes all of `buf` at `offset`.
+    /// Writes all of `buf` at `offset`. Durable when it returns if the file was opened by
+    /// [`Vfs::open_durable`].
     ///
     /// # Errors
     ///
-    /// As the operating system reports them; some of the bytes may have been written.
+    /// As the operating system reports them; some of the bytes may have been written, and where writes
+    /// are durable nothing may be assumed about any of them, as after a failed [`VfsFile::sync_data`].
+    /// `InvalidInput` when offset, length or address are not multiples of [`VfsFile::alignment`].
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
 
     /// Makes the bytes and the length of the file durable, but not its name.
@@ -114,6 +133,13 @@ pub trait VfsFile: fmt::Debug + Send + Sync + 'static {
     ///
     /// As the operating system reports them.
     fn len(&self) -> io::Result<u64>;
+
+    /// What the offset, the length and the address in memory of everything that is read or written must
+    /// be a multiple of: a power of two, and 1 unless the file was opened by [`Vfs::open_durable`] as
+    /// [`DurableWrites::Direct`].
+    fn alignment(&self) -> usize {
+        1
+    }
 
     /// Fills `buf` from `offset`.
     ///
@@ -149,6 +175,17 @@ pub enum OpenMode {
     Read,
     /// Opens a file that must exist, for reading and writing.
     Write,
+}
+
+/// Which way the bytes take that [`Vfs::open_durable`] promises to be durable once written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DurableWrites {
+    /// Through the page cache: `O_DSYNC`.
+    Cached,
+    /// Past the page cache: `O_DIRECT` and `O_DSYNC`. Reads and writes keep to
+    /// [`VfsFile::alignment`].
+    Direct,
 }
 
 /// One entry of a directory.

@@ -24,14 +24,15 @@ pub enum FaultKind {
     ShortWrite,
     /// The operation does not return until [`SimDisk::release`](super::SimDisk::release).
     Stall,
-    /// A sync of a file fails with EIO; what it should have written is lost, and the page cache shows
-    /// what is on the disk.
+    /// A sync of a file, or a write that has to be durable, fails with EIO; what it should have written is
+    /// lost, and the page cache shows what is on the disk.
     SyncErrorDropped,
-    /// A sync of a file fails with EIO; what it should have written is lost, and the page cache goes on
-    /// to show it as if it were there. What Linux does on ext4 and XFS.
+    /// A sync of a file, or a write that has to be durable, fails with EIO; what it should have written is
+    /// lost, and the page cache goes on to show it as if it were there. What Linux does on ext4 and XFS.
+    /// A direct write leaves no page cache that could.
     SyncErrorKept,
-    /// A sync of a file or directory says that all is well and does nothing: a drive that lies, or a
-    /// file system without barriers. No program survives it; use it to see that a test would notice.
+    /// A sync of a file or directory says that all is well and does nothing, or a write that has to be
+    /// durable is not: a drive that lies, or a file system without barriers. No program survives it; use it to see that a test would notice.
     SyncIgnored,
     /// A write fails with EIO and writes nothing.
     WriteError,
@@ -91,6 +92,8 @@ impl Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     Create,
+    /// A write that has to be durable when it returns.
+    DurableWrite,
     Name,
     Read,
     SetLen,
@@ -140,13 +143,19 @@ impl FaultKind {
     const fn fits(self, doing: Doing) -> bool {
         match self {
             Self::BitFlip | Self::MisdirectedWrite | Self::ShortWrite | Self::WriteError => {
-                matches!(doing, Doing::Write)
+                matches!(doing, Doing::DurableWrite | Doing::Write)
             }
-            Self::NoSpace => matches!(doing, Doing::Create | Doing::SetLen | Doing::Write),
+            Self::NoSpace => {
+                matches!(doing, Doing::Create | Doing::DurableWrite | Doing::SetLen | Doing::Write)
+            }
             Self::ReadError | Self::ReadFlip => matches!(doing, Doing::Read),
             Self::Stall => true,
-            Self::SyncErrorDropped | Self::SyncErrorKept => matches!(doing, Doing::Sync),
-            Self::SyncIgnored => matches!(doing, Doing::Sync | Doing::SyncDir),
+            Self::SyncErrorDropped | Self::SyncErrorKept => {
+                matches!(doing, Doing::DurableWrite | Doing::Sync)
+            }
+            Self::SyncIgnored => {
+                matches!(doing, Doing::DurableWrite | Doing::Sync | Doing::SyncDir)
+            }
         }
     }
 }

@@ -47,6 +47,9 @@
 //!
 //! - A sync of a file makes its bytes and its length durable, and not its name. A sync of a directory
 //!   makes the names in it durable; a rename between two directories is durable once both were synced.
+//! - A write through [`Vfs::open_durable`] makes its own sectors durable, with what was written to them
+//!   before, and a length that reaches to their end; every other byte of the file waits for its sync.
+//!   One that is direct and not aligned to 4 096 bytes, in memory as well, is refused.
 //! - What no sync covers survives a crash as any subset that a journaling file system over a disk with
 //!   a volatile cache may leave: sectors of 512 bytes are whole, reach the disk in any order, and never
 //!   show a write without the earlier writes to the same sector; lengths are decided apart from

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Fault, FaultKind, SimDisk, Survivors};
-use crate::{LockError, OpenMode, VfsFile};
+use crate::{DurableWrites, LockError, OpenMode, VfsFile};
 
 const SEEDS: std::ops::Range<u64> = 0..400;
 
@@ -354,4 +354,92 @@ fn errors_are_those_of_a_file_system() {
     vfs.create_dir(Path::new("/d")).unwrap();
     assert_eq!(kind(open("/d", OpenMode::Read)), io::ErrorKind::IsADirectory);
     assert_eq!(vfs.read_dir(Path::new("/")).unwrap().len(), 2);
+}
+
+fn through(disk: &SimDisk, path: &str, writes: DurableWrites) -> Arc<dyn VfsFile> {
+    disk.mount().open_durable(Path::new(path), writes).unwrap()
+}
+
+#[test]
+fn a_durable_write_survives_every_crash_and_takes_nothing_else_along() {
+    let disk = SimDisk::new();
+    let file = durable(&disk, "/f", &[0; 2_048]);
+    file.write_all_at(&[1; 1_024], 0).unwrap();
+    through(&disk, "/f", DurableWrites::Cached).write_all_at(b"safe", 600).unwrap();
+    file.write_all_at(&[2; 512], 1_536).unwrap();
+    for content in outcomes(&disk, "/f") {
+        let content = content.unwrap();
+        // With its sector come the earlier writes to it.
+        assert_eq!((&content[512..600], &content[600..604]), (&[1; 88][..], &b"safe"[..]));
+        assert_eq!(content[1_023], 1);
+    }
+    let others: BTreeSet<_> = outcomes(&disk, "/f")
+        .into_iter()
+        .map(|content| content.unwrap())
+        .map(|c| (c[0], c[1_600]))
+        .collect();
+    assert_eq!(others, BTreeSet::from([(0, 0), (0, 2), (1, 0), (1, 2)]));
+    file.sync_data().unwrap();
+    let content = read(&disk, "/f").unwrap();
+    assert_eq!(outcomes(&disk, "/f"), BTreeSet::from([Some(content)]));
+}
+
+#[test]
+fn a_durable_write_is_not_there_before_it_returns() {
+    let disk = SimDisk::new();
+    durable(&disk, "/f", &[0; 512]);
+    disk.keep_history();
+    through(&disk, "/f", DurableWrites::Cached).write_all_at(&[7; 512], 0).unwrap();
+    let during = disk.at_operation(disk.operations()).unwrap();
+    assert_eq!(outcomes(&during, "/f"), BTreeSet::from([Some(vec![0; 512]), Some(vec![7; 512])]));
+    assert_eq!(outcomes(&disk, "/f"), BTreeSet::from([Some(vec![7; 512])]));
+}
+
+#[test]
+fn a_durable_write_beyond_the_end_makes_a_length_durable_that_no_earlier_one_takes_back() {
+    let disk = SimDisk::new();
+    let file = durable(&disk, "/f", b"");
+    file.write_all_at(&[1; 512], 0).unwrap();
+    through(&disk, "/f", DurableWrites::Cached).write_all_at(&[2; 512], 512).unwrap();
+    let expected = |first: u8| Some([[first; 512], [2; 512]].concat());
+    assert_eq!(outcomes(&disk, "/f"), BTreeSet::from([expected(0), expected(1)]));
+}
+
+#[test]
+fn a_durable_write_that_fails_is_lost_and_only_the_page_cache_may_show_it() {
+    let cases = [
+        (DurableWrites::Cached, FaultKind::SyncErrorKept, 9),
+        (DurableWrites::Cached, FaultKind::SyncErrorDropped, 0),
+        (DurableWrites::Direct, FaultKind::SyncErrorKept, 0),
+    ];
+    let memory = vec![9; 2 * 4_096];
+    let start = memory.as_ptr().addr().wrapping_neg() % 4_096;
+    for (writes, kind, shown) in cases {
+        let disk = SimDisk::new();
+        durable(&disk, "/f", &[0; 4_096]);
+        disk.inject(Fault::new(kind));
+        let file = through(&disk, "/f", writes);
+        file.write_all_at(&memory[start..start + 4_096], 0).unwrap_err();
+        assert_eq!(read(&disk, "/f").unwrap(), [shown; 4_096], "{writes:?} {kind:?}");
+        assert_eq!(outcomes(&disk, "/f"), BTreeSet::from([Some(vec![0; 4_096])]));
+    }
+}
+
+#[test]
+fn direct_input_and_output_is_refused_unless_all_of_it_is_aligned() {
+    let disk = SimDisk::new();
+    durable(&disk, "/f", &[0; 3 * 4_096]);
+    let file = through(&disk, "/f", DurableWrites::Direct);
+    let mut memory = vec![9; 3 * 4_096];
+    let start = memory.as_ptr().addr().wrapping_neg() % file.alignment();
+    let mut check = |from: usize, len: usize, offset: u64, fits: bool| {
+        let buf = &mut memory[start + from..start + from + len];
+        assert_eq!(file.write_all_at(buf, offset).is_ok(), fits, "{from} {len} {offset}");
+        assert_eq!(file.read_at(buf, offset).is_ok(), fits, "{from} {len} {offset}");
+    };
+    check(0, 4_096, 4_096, true);
+    check(512, 4_096, 4_096, false);
+    check(0, 4_095, 4_096, false);
+    check(0, 4_096, 512, false);
+    assert_eq!(disk.operations(), 5);
 }

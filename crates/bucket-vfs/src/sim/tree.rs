@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::image::{Change, Image, Write};
+use super::image::{Change, Image, SECTOR, Write};
 
 pub(super) type Id = usize;
 
@@ -262,6 +262,65 @@ impl File {
         }
     }
 
+    /// The sectors from `from` to `to`, with everything that is pending in them, reach the disk, and so
+    /// does a length that covers them. All else stays pending, save that a cut takes everything along.
+    pub(super) fn sync_range(&mut self, from: u64, to: u64) {
+        if self.is_cut() {
+            return self.sync();
+        }
+        let (from, to) = whole_sectors(from, to);
+        for change in self.take_pending(from, to) {
+            self.durable.apply_whole(&change);
+        }
+        let len = self.durable.len().max(self.live.len().min(to));
+        self.durable.set_len(len);
+        for write in &mut self.pending {
+            write.len_after = write.len_after.max(len);
+        }
+    }
+
+    /// As [`File::fail_sync`], for these sectors alone.
+    pub(super) fn fail_sync_range(&mut self, from: u64, to: u64, kept: bool) {
+        if self.is_cut() {
+            return self.fail_sync(kept);
+        }
+        let (from, to) = whole_sectors(from, to);
+        self.take_pending(from, to);
+        if !kept {
+            let mut on_disk = vec![0; self.live.len().min(to).saturating_sub(from) as usize];
+            self.durable.read(&mut on_disk, from);
+            self.live.write(&on_disk, from);
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.pending.iter().any(|write| matches!(write.change, Change::ZeroFrom(_)))
+    }
+
+    /// Takes the bytes from `from` to `to` out of what is pending, in the order of the writes. The rest
+    /// of each write stays, and so do the lengths.
+    fn take_pending(&mut self, from: u64, to: u64) -> Vec<Change> {
+        let mut taken = Vec::new();
+        for Write { change, len_after } in std::mem::take(&mut self.pending) {
+            let Change::Bytes { offset, data } = &change else {
+                self.pending.push(Write { change, len_after });
+                continue;
+            };
+            let part = |from: u64, to: u64| {
+                let (from, to) = (from.max(*offset), to.min(offset + data.len() as u64));
+                (from < to).then(|| {
+                    let data = data[(from - offset) as usize..(to - offset) as usize].into();
+                    Change::Bytes { offset: from, data }
+                })
+            };
+            taken.extend(part(from, to));
+            let left = [part(0, from), part(to, u64::MAX), Some(Change::Length)];
+            self.pending
+                .extend(left.into_iter().flatten().map(|change| Write { change, len_after }));
+        }
+        taken
+    }
+
     /// The page cache is emptied of what is clean: reads come from the disk, and pending writes stay.
     pub(super) fn drop_caches(&mut self) {
         let mut live = self.durable.clone();
@@ -271,4 +330,9 @@ impl File {
         }
         self.live = live;
     }
+}
+
+/// Extends a range of bytes to whole sectors.
+fn whole_sectors(from: u64, to: u64) -> (u64, u64) {
+    (from / SECTOR * SECTOR, to.next_multiple_of(SECTOR))
 }

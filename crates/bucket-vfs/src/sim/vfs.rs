@@ -9,7 +9,7 @@ use super::fault::{Doing, FaultKind, eio, no_space};
 use super::image::{Change, SECTOR};
 use super::tree::{File, Id, Inode};
 use super::{SimDisk, State};
-use crate::vfs::{DirEntry, EntryKind, LockError, OpenMode, Vfs, VfsFile, VfsLock};
+use crate::vfs::{DirEntry, DurableWrites, EntryKind, LockError, OpenMode, Vfs, VfsFile, VfsLock};
 
 /// One mount of the disk.
 #[derive(Debug)]
@@ -24,7 +24,17 @@ impl SimVfs {
     }
 
     fn file(&self, id: Id, path: &Path) -> SimFile {
-        SimFile { disk: self.disk.clone(), epoch: self.epoch, id, path: path.to_owned() }
+        let (disk, epoch, path) = (self.disk.clone(), self.epoch, path.to_owned());
+        SimFile { disk, epoch, id, path, durable: None }
+    }
+
+    /// An open file that exists.
+    fn found(&self, path: &Path) -> io::Result<SimFile> {
+        let state = self.disk.state();
+        state.check(self.epoch)?;
+        let id = state.tree.find(path)?;
+        state.tree.file(id)?;
+        Ok(self.file(id, path))
     }
 
     /// Runs a change of names; it is under way with its effect pending.
@@ -58,11 +68,11 @@ impl Vfs for SimVfs {
         if mode == OpenMode::CreateNew {
             return Ok(Arc::new(self.create(path)?));
         }
-        let state = self.disk.state();
-        state.check(self.epoch)?;
-        let id = state.tree.find(path)?;
-        state.tree.file(id)?;
-        Ok(Arc::new(self.file(id, path)))
+        Ok(Arc::new(self.found(path)?))
+    }
+
+    fn open_durable(&self, path: &Path, writes: DurableWrites) -> io::Result<Arc<dyn VfsFile>> {
+        Ok(Arc::new(SimFile { durable: Some(writes), ..self.found(path)? }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -153,10 +163,24 @@ struct SimFile {
     epoch: u64,
     id: Id,
     path: PathBuf,
+    /// Its writes are durable when they return.
+    durable: Option<DurableWrites>,
+}
+
+impl SimFile {
+    /// Direct I/O is refused unless everything about it is aligned, as disks refuse it.
+    fn check_alignment(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        let align = self.alignment();
+        let fits = buf.as_ptr().addr().is_multiple_of(align)
+            && buf.len().is_multiple_of(align)
+            && offset.is_multiple_of(align as u64);
+        if fits { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    }
 }
 
 impl VfsFile for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.check_alignment(buf, offset)?;
         let (state, hit) = self.disk.begin(self.epoch, Doing::Read, &self.path)?;
         if hit == Some(FaultKind::ReadError) {
             return Err(eio());
@@ -171,7 +195,9 @@ impl VfsFile for SimFile {
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        let (mut state, hit) = self.disk.begin(self.epoch, Doing::Write, &self.path)?;
+        self.check_alignment(buf, offset)?;
+        let doing = if self.durable.is_some() { Doing::DurableWrite } else { Doing::Write };
+        let (mut state, hit) = self.disk.begin(self.epoch, doing, &self.path)?;
         // The page cache takes whole blocks, so a short write ends at the boundary of one.
         let whole = |len: usize| {
             let end = (offset + len as u64) / SECTOR * SECTOR;
@@ -182,6 +208,8 @@ impl VfsFile for SimFile {
             (offset + buf.len() as u64).saturating_sub(state.tree.file(self.id)?.live.len());
         let missing = (grows - state.room(grows)) as usize;
         let mut medium = None;
+        // Where the bytes end on the medium.
+        let mut end = offset + buf.len() as u64;
         let (written, error) = match hit {
             Some(FaultKind::WriteError) => (0, Some(eio())),
             Some(FaultKind::ShortWrite) => (whole(half), Some(eio())),
@@ -197,6 +225,7 @@ impl VfsFile for SimFile {
             }
             Some(FaultKind::MisdirectedWrite) => {
                 medium = Some(Change::Bytes { offset: offset + SECTOR, data: buf.into() });
+                end += SECTOR;
                 (buf.len(), None)
             }
             _ => (buf.len(), None),
@@ -206,9 +235,25 @@ impl VfsFile for SimFile {
         }
         state.count(|| {
             let path = self.path.display();
-            format!("write {path} at {offset}, {} bytes", buf.len())
+            let durably = if self.durable.is_some() { " durably" } else { "" };
+            format!("write {path}{durably} at {offset}, {} bytes", buf.len())
         })?;
-        error.map_or(Ok(()), Err)
+        if let Some(error) = error {
+            return Err(error);
+        }
+        if let Some(writes) = self.durable {
+            let file = state.tree.file_mut(self.id)?;
+            match hit {
+                Some(FaultKind::SyncErrorDropped | FaultKind::SyncErrorKept) => {
+                    let kept = hit == Some(FaultKind::SyncErrorKept);
+                    file.fail_sync_range(offset, end, kept && writes == DurableWrites::Cached);
+                    return Err(eio());
+                }
+                Some(FaultKind::SyncIgnored) => {}
+                _ => file.sync_range(offset, end),
+            }
+        }
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -240,6 +285,10 @@ impl VfsFile for SimFile {
         let state = self.disk.state();
         state.check(self.epoch)?;
         Ok(state.tree.file(self.id)?.live.len())
+    }
+
+    fn alignment(&self) -> usize {
+        if self.durable == Some(DurableWrites::Direct) { 4_096 } else { 1 }
     }
 }
 
