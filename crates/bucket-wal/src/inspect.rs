@@ -22,6 +22,7 @@ use crate::recovery::{Damage, TailState, segments};
 use crate::scan::{Known, Seen, SegmentScan, scan_with};
 use crate::segment::{self, Header};
 use crate::sync::Arc;
+use crate::tuning;
 
 /// What is in the directory of a log. Print it for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -358,7 +359,7 @@ fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Listing, WalError> {
             found.segments.insert(id);
         } else if let Some(generation) = segment::number_in(name, "ckpt-", ".man") {
             found.checkpoints.insert(generation);
-        } else if name != LOCK || entry.kind != EntryKind::File {
+        } else if ![LOCK, tuning::FILE].contains(&name) || entry.kind != EntryKind::File {
             found.other.insert(dir.join(&entry.name));
         }
     }

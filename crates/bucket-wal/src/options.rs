@@ -11,6 +11,7 @@ use crate::error::WalError;
 use crate::planted::Planted;
 use crate::recovery::Recovery;
 use crate::sync::Arc;
+use crate::sync_method::SyncMethod;
 use crate::wal::Wal;
 
 /// How to open a log.
@@ -38,6 +39,8 @@ pub struct WalOptions {
     pub(crate) backup: Option<PathBuf>,
     pub(crate) holder: String,
     pub(crate) sync_policy: SyncPolicy,
+    /// `None`: what tuning has stored, or the default.
+    pub(crate) sync_method: Option<SyncMethod>,
     pub(crate) write_through: bool,
     pub(crate) entropy: Entropy,
     pub(crate) planted: Planted,
@@ -123,6 +126,7 @@ impl WalOptions {
             backup: None,
             holder: format!("pid {}", std::process::id()),
             sync_policy: SyncPolicy::Always,
+            sync_method: None,
             write_through: false,
             entropy: Entropy::default(),
             planted: Planted::default(),
@@ -166,6 +170,23 @@ impl WalOptions {
         }
         self.sync_policy = policy;
         Ok(self)
+    }
+
+    /// By which system calls a group becomes durable. By default what [`WalOptions::tune`] has stored in
+    /// the log's directory, else [`SyncMethod::Fdatasync`]. Under another policy than
+    /// [`SyncPolicy::Always`] it changes nothing.
+    pub const fn sync_method(mut self, method: SyncMethod) -> Self {
+        self.sync_method = Some(method);
+        self
+    }
+
+    /// The method that groups are to be written by.
+    pub(crate) fn method_in_use(&self) -> SyncMethod {
+        match self.sync_policy {
+            SyncPolicy::Always => self.sync_method.unwrap_or_default(),
+            // A sync of many writes at once is cheaper than writes that are each a sync.
+            _ => SyncMethod::Fdatasync,
+        }
     }
 
     /// Hands each record to the operating system before `append` and `submit` return, so that a killed

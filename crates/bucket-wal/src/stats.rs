@@ -1,6 +1,7 @@
 //! [`WalStats`]: what a log has done since it was opened.
 
 use crate::lsn::Lsn;
+use crate::sync_method::SyncMethod;
 
 /// Counters of an open log. Taken under one lock, so they fit together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,9 @@ pub struct WalStats {
     pub segments: u64,
     /// Bytes of all segments, as far as they are written.
     pub log_bytes: u64,
+    /// By which method groups become durable. Before the first record was written since opening, the one
+    /// that will be tried.
+    pub sync_method: SyncMethod,
     /// Everything up to here was handed to the operating system, save what was refused.
     pub written_lsn: Lsn,
     /// Everything up to here is durable.

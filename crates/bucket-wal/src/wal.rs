@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bucket_vfs::LockError;
+use bucket_vfs::{LockError, VfsLock};
 
 use crate::commit::{Records, Shared, Ticket};
 use crate::error::WalError;
@@ -15,6 +15,7 @@ use crate::reader::{Reader, Record, read_one};
 use crate::recovery::{Recovery, recover};
 use crate::stats::WalStats;
 use crate::sync::Arc;
+use crate::tuning;
 
 /// A durable log of records. Clones share one log.
 ///
@@ -57,26 +58,14 @@ impl Wal {
         WalOptions::new()
     }
 
-    pub(crate) fn open_with(dir: &Path, options: WalOptions) -> Result<(Self, Recovery), WalError> {
-        let vfs = &*options.vfs;
-        match vfs.create_dir(dir) {
-            Ok(()) => {
-                let parent = match dir.parent() {
-                    Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-                    Some(parent) => parent,
-                    None => dir,
-                };
-                vfs.sync_dir(parent).map_err(|error| WalError::io("sync", parent, error))?;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(WalError::io("create", dir, error)),
+    pub(crate) fn open_with(
+        dir: &Path,
+        mut options: WalOptions,
+    ) -> Result<(Self, Recovery), WalError> {
+        let lock = claim(dir, &options)?;
+        if options.sync_method.is_none() {
+            options.sync_method = tuning::stored(&*options.vfs, dir);
         }
-        let lock = vfs.lock(&dir.join("LOCK"), &options.holder).map_err(|error| match error {
-            LockError::Held { holder } => WalError::Locked { path: dir.to_owned(), holder },
-            LockError::Io(error) => WalError::io("lock", dir, error),
-            // The enum may grow; whatever it says, the lock is not ours.
-            _ => WalError::Locked { path: dir.to_owned(), holder: String::new() },
-        })?;
         let recovered = recover(dir, &options)?;
         let recovery = recovered.recovery.clone();
         let shared = Shared::new(dir.to_owned(), options, lock, recovered);
@@ -322,4 +311,27 @@ impl Wal {
     pub fn close(self) -> Result<(), WalError> {
         self.shared.close()
     }
+}
+
+/// Makes sure that the directory is there, and takes its lock.
+pub(crate) fn claim(dir: &Path, options: &WalOptions) -> Result<Box<dyn VfsLock>, WalError> {
+    let vfs = &*options.vfs;
+    match vfs.create_dir(dir) {
+        Ok(()) => {
+            let parent = match dir.parent() {
+                Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+                Some(parent) => parent,
+                None => dir,
+            };
+            vfs.sync_dir(parent).map_err(|error| WalError::io("sync", parent, error))?;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(WalError::io("create", dir, error)),
+    }
+    vfs.lock(&dir.join("LOCK"), &options.holder).map_err(|error| match error {
+        LockError::Held { holder } => WalError::Locked { path: dir.to_owned(), holder },
+        LockError::Io(error) => WalError::io("lock", dir, error),
+        // The enum may grow; whatever it says, the lock is not ours.
+        _ => WalError::Locked { path: dir.to_owned(), holder: String::new() },
+    })
 }

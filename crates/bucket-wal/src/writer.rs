@@ -15,12 +15,14 @@ use crate::draft::Draft;
 use crate::entropy::Entropy;
 use crate::error::WalError;
 use crate::frame::{self, Entry, FrameKind, GROUP_LEN, MAX_COUNT};
+use crate::medium::{BLOCK, Medium};
 use crate::options::WalOptions;
 use crate::planted::Planted;
 use crate::scan::FrameRef;
 use crate::seal::Seal;
 use crate::segment::{self, Ending, HEADER_LEN, Header, ROOM};
 use crate::sync::Arc;
+use crate::sync_method::SyncMethod;
 
 /// Zeros are written ahead by as much as the segment already holds, within these bounds.
 const AHEAD_MIN: u64 = 64 << 10;
@@ -32,6 +34,8 @@ pub(crate) struct Writer {
     vfs: Arc<dyn Vfs>,
     dir: PathBuf,
     segment_bytes: u64,
+    /// The method that is wanted, or the one in its place once it is known that there is none.
+    method: SyncMethod,
     log_id: u128,
     epoch: u64,
     /// Where the newest segment ends.
@@ -45,7 +49,7 @@ pub(crate) struct Writer {
 #[derive(Debug)]
 struct Active {
     header: Header,
-    file: Arc<dyn VfsFile>,
+    medium: Medium,
     seed: Hasher,
     end: u64,
     /// Up to here everything is durable.
@@ -117,6 +121,7 @@ impl Writer {
             vfs: Arc::clone(&options.vfs),
             dir,
             segment_bytes: options.segment_bytes,
+            method: options.method_in_use(),
             log_id,
             epoch,
             last,
@@ -173,7 +178,7 @@ impl Writer {
             (entries, payloads) = (later, rest);
         }
 
-        active.file.write_all_at(&self.buf, start).map_err(poisoned)?;
+        active.medium.write(&self.buf, start).map_err(poisoned)?;
         active.end = start + self.buf.len() as u64;
         active.seal.records += group.entries.len() as u64;
         active.remember(&frames, Seal::stretch(self.segment_bytes));
@@ -191,7 +196,7 @@ impl Writer {
         if let Some(active) = &mut self.active
             && active.synced < active.end
         {
-            active.file.sync_data().map_err(poisoned)?;
+            active.medium.sync().map_err(poisoned)?;
             active.synced = active.end;
         }
         Ok(())
@@ -217,8 +222,8 @@ impl Writer {
         self.buf.clear();
         let (kind, end) = (FrameKind::Sync, active.end);
         frame::encode(&mut self.buf, &active.seed, end, kind, next_lsn, end, &[], &[]);
-        active.file.write_all_at(&self.buf, end)?;
-        active.file.sync_data()?;
+        active.medium.write(&self.buf, end)?;
+        active.medium.sync()?;
         active.end += self.buf.len() as u64;
         active.synced = active.end;
         self.last.data_len = active.end;
@@ -236,7 +241,9 @@ impl Writer {
         let seal = Seal { next_lsn, chain, ..std::mem::take(&mut active.seal) };
         self.buf.clear();
         seal.encode(&mut self.buf, &active.header, active.end, active.synced);
-        match active.file.write_all_at(&self.buf, active.end) {
+        // Only what the seal itself needs may be missing.
+        active.medium.settle().map_err(poisoned)?;
+        match active.medium.write(&self.buf, active.end) {
             Ok(()) => active.end += self.buf.len() as u64,
             // A segment without a seal is as good; what was written of it is void by the next header.
             Err(error) if is_no_space(&error) => {}
@@ -297,21 +304,28 @@ impl Writer {
         }
         let Some(active) = &mut self.active else { return Ok(begun) };
 
+        let not_written = |active: &Active, op, error| {
+            let path = self.dir.join(segment::file_name(active.header.segment_id));
+            CommitError::NotWritten(WalError::io(op, &path, error))
+        };
+        if let Err(error) = active.medium.open(&*self.vfs) {
+            return Err(not_written(active, "open", error));
+        }
+        self.method = active.medium.method();
         let end = active.end + need;
         if end + keep > active.zeroed {
             let ahead = active.end.clamp(AHEAD_MIN, AHEAD_MAX);
-            let path = self.dir.join(segment::file_name(active.header.segment_id));
+            // Zeros end at whole blocks, so that writing a block whole never makes the file longer.
+            let until = (end + ahead).next_multiple_of(BLOCK);
             let zeros = vec![0; 64 << 10];
-            while active.zeroed < end + ahead {
-                let n = zeros.len().min((end + ahead - active.zeroed) as usize);
-                match active.file.write_all_at(&zeros[..n], active.zeroed) {
+            while active.zeroed < until {
+                let step = active.zeroed / BLOCK * BLOCK + zeros.len() as u64;
+                let n = (step.min(until) - active.zeroed) as usize;
+                match active.medium.fill(&zeros[..n], active.zeroed) {
                     Ok(()) => active.zeroed += n as u64,
                     // Less room ahead than wished for is enough.
                     Err(_) if end + keep <= active.zeroed => break,
-                    Err(error) => {
-                        let error = WalError::io("extend", &path, error);
-                        return Err(CommitError::NotWritten(error));
-                    }
+                    Err(error) => return Err(not_written(active, "extend", error)),
                 }
             }
         }
@@ -351,8 +365,8 @@ impl Writer {
         let file = draft.publish(&header, self.planted)?;
         self.active = Some(Active {
             seed: header.seed(),
+            medium: self.medium(&header, &file),
             header: header.clone(),
-            file: Arc::clone(&file),
             end: HEADER_LEN,
             synced: HEADER_LEN,
             zeroed: HEADER_LEN,
@@ -369,9 +383,20 @@ impl Writer {
         let epoch = header.epoch;
         let end = ending.data_len;
         let (seed, seal) = (header.seed(), Seal { records, ..Seal::default() });
-        let mut active = Active { seed, header, file, end, synced: end, zeroed: end, seal };
+        let medium = self.medium(&header, &file);
+        let mut active = Active { seed, header, medium, end, synced: end, zeroed: end, seal };
         active.remember(&frames, Seal::stretch(self.segment_bytes));
         (self.active, self.last, self.epoch) = (Some(active), ending, epoch);
+    }
+
+    fn medium(&self, header: &Header, file: &Arc<dyn VfsFile>) -> Medium {
+        let path = self.dir.join(segment::file_name(header.segment_id));
+        Medium::new(Arc::clone(file), path, self.method)
+    }
+
+    /// By which method groups become durable, as far as it is known what there is.
+    pub(crate) const fn method(&self) -> SyncMethod {
+        self.method
     }
 }
 

@@ -162,7 +162,7 @@ impl Shared {
                 closed: false,
                 committer: Committer::None,
                 lock: Some(lock),
-                stats: WalStats::default(),
+                stats: WalStats { sync_method: writer.method(), ..WalStats::default() },
             }),
             durable: AtomicU64::new(next_lsn - 1),
             index: Mutex::new(index),
@@ -303,12 +303,13 @@ impl Shared {
         if how == Lead::Sync && !broken && !early {
             synced = writer.sync();
         }
-        let room = writer.room();
+        let (room, method) = (writer.room(), writer.method());
         drop(writer);
         let took = self.stopwatch().since(start);
 
         let mut state = self.state.lock();
         state.room = room;
+        state.stats.sync_method = method;
         let mut refused = None;
         match (wrote, batch) {
             (Ok(committed), Some(batch)) => {
