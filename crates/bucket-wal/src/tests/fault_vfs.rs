@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bucket_vfs::{DirEntry, LockError, OpenMode, StdVfs, Vfs, VfsFile, VfsLock};
+use bucket_vfs::{DirEntry, DurableWrites, LockError, OpenMode, StdVfs, Vfs, VfsFile, VfsLock};
 
 #[derive(Debug)]
 pub(super) struct FaultVfs {
@@ -22,6 +22,10 @@ pub(super) struct Faults {
     pub(super) reads: AtomicU64,
     /// The byte at this offset of any file cannot be read.
     pub(super) unreadable: AtomicU64,
+    /// Files whose writes are durable are opened through the page cache; not at all unless set.
+    pub(super) takes_cached: AtomicBool,
+    /// The same past the page cache.
+    pub(super) takes_direct: AtomicBool,
 }
 
 impl FaultVfs {
@@ -33,6 +37,8 @@ impl FaultVfs {
             writes: AtomicU64::new(0),
             reads: AtomicU64::new(0),
             unreadable: AtomicU64::new(u64::MAX),
+            takes_cached: AtomicBool::new(false),
+            takes_direct: AtomicBool::new(false),
         });
         (Arc::new(Self { faults: Arc::clone(&faults) }), faults)
     }
@@ -77,11 +83,27 @@ impl VfsFile for FaultFile {
     fn len(&self) -> io::Result<u64> {
         self.inner.len()
     }
+
+    fn alignment(&self) -> usize {
+        self.inner.alignment()
+    }
 }
 
 impl Vfs for FaultVfs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
         let inner = StdVfs::new().open(path, mode)?;
+        Ok(Arc::new(FaultFile { inner, faults: Arc::clone(&self.faults) }))
+    }
+
+    fn open_durable(&self, path: &Path, writes: DurableWrites) -> io::Result<Arc<dyn VfsFile>> {
+        let takes = match writes {
+            DurableWrites::Cached => &self.faults.takes_cached,
+            _ => &self.faults.takes_direct,
+        };
+        if !takes.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let inner = StdVfs::new().open_durable(path, writes)?;
         Ok(Arc::new(FaultFile { inner, faults: Arc::clone(&self.faults) }))
     }
 

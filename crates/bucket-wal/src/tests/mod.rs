@@ -25,4 +25,8 @@ mod reading;
 #[cfg(not(bucket_loom))]
 mod recovery;
 #[cfg(not(bucket_loom))]
+mod sync_method;
+#[cfg(not(bucket_loom))]
 mod taking_back;
+#[cfg(not(bucket_loom))]
+mod tuning;

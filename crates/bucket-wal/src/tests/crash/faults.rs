@@ -3,19 +3,20 @@
 
 use bucket_vfs::sim::{Fault, FaultKind, SimDisk, Survivors};
 
-use super::script::{Rig, Script, Violation};
-use crate::{Lsn, RecoveryPolicy, TailState, WalOptions};
+use super::script::{Plant, Rig, Script, Violation};
+use crate::{Lsn, RecoveryPolicy, SyncMethod, TailState, WalOptions};
 
 /// Runs the script once for each operation that a fault of this kind can hit.
 fn sweep(
     kind: FaultKind,
+    plant: Plant,
     mut check: impl FnMut(&Script, &SimDisk) -> Result<(), Violation>,
 ) -> u64 {
     for n in 0.. {
         let disk = SimDisk::new();
         disk.inject(Fault::new(kind).after(n));
         let mut script = Script::default();
-        let result = script.run(&mut Rig::new(disk.clone(), |options| options, 0));
+        let result = script.run(&mut Rig::new(disk.clone(), plant, 0));
         if disk.armed_faults() > 0 {
             result.expect("no fault, no error");
             return n;
@@ -29,8 +30,8 @@ fn sweep(
 }
 
 /// Opens what is on the disk and checks all that was promised; returns the newest record.
-fn recover(script: &Script, disk: &SimDisk) -> Result<u64, Violation> {
-    let (wal, recovery) = Rig::new(disk.clone(), |options| options, 1 << 32)
+fn recover(script: &Script, plant: Plant, disk: &SimDisk) -> Result<u64, Violation> {
+    let (wal, recovery) = Rig::new(disk.clone(), plant, 1 << 32)
         .open()
         .map_err(|error| Violation::new("the log opens after a fault", error.to_string()))?;
     script.check(u64::MAX, &wal, &recovery)
@@ -38,6 +39,20 @@ fn recover(script: &Script, disk: &SimDisk) -> Result<u64, Violation> {
 
 #[test]
 fn no_failed_write_or_sync_loses_what_was_acknowledged() {
+    no_fault_loses_what_was_acknowledged(|options| options);
+}
+
+#[test]
+fn no_failed_durable_write_loses_what_was_acknowledged() {
+    no_fault_loses_what_was_acknowledged(|options| options.sync_method(SyncMethod::ODsync));
+}
+
+#[test]
+fn no_failed_direct_write_loses_what_was_acknowledged() {
+    no_fault_loses_what_was_acknowledged(|options| options.sync_method(SyncMethod::ODirectODsync));
+}
+
+fn no_fault_loses_what_was_acknowledged(plant: Plant) {
     for kind in [
         FaultKind::NoSpace,
         FaultKind::ShortWrite,
@@ -45,19 +60,19 @@ fn no_failed_write_or_sync_loses_what_was_acknowledged() {
         FaultKind::SyncErrorKept,
         FaultKind::WriteError,
     ] {
-        let visited = sweep(kind, |script, disk| {
+        let visited = sweep(kind, plant, |script, disk| {
             for survivors in
                 [Survivors::None, Survivors::All].into_iter().chain((0..6).map(Survivors::Random))
             {
                 let disk = disk.fork();
                 disk.crash(survivors);
-                recover(script, &disk)?;
+                recover(script, plant, &disk)?;
             }
             // In the same boot the page cache shows what a failed sync has lost; what is exposed then
             // has to survive a loss of power right after.
-            let exposed = recover(script, disk)?;
+            let exposed = recover(script, plant, disk)?;
             disk.crash(Survivors::None);
-            let last = recover(script, disk)?;
+            let last = recover(script, plant, disk)?;
             if last < exposed {
                 let detail = format!("record {exposed} was shown, the newest is {last}");
                 return Err(Violation::new("what was exposed stays", detail));
@@ -73,33 +88,37 @@ fn no_failed_write_or_sync_loses_what_was_acknowledged() {
 fn silent_damage_on_the_medium_is_reported_or_harmless() {
     for kind in [FaultKind::BitFlip, FaultKind::MisdirectedWrite] {
         let (mut reported, mut harmless) = (0, 0);
-        sweep(kind, |script, disk| {
-            disk.crash(Survivors::All);
-            let mut rig = Rig::new(disk.clone(), |options| options, 1 << 32);
-            match rig.open() {
-                Ok((wal, recovery)) if recovery.report().unreadable_checkpoints > 0 => {
-                    reported += 1;
-                    let (from, last) = (recovery.replay_from(), recovery.report().last_lsn);
-                    script.check_records(u64::MAX, &wal, from.get(), last.get()).map(drop)
-                }
-                Ok((wal, recovery)) => {
-                    harmless += 1;
-                    // A newest group that never arrived looks like one that was interrupted: only
-                    // something newer could have vouched for it.
-                    if kind == FaultKind::MisdirectedWrite
-                        && recovery.report().tail == TailState::Torn
-                    {
-                        return Ok(());
+        sweep(
+            kind,
+            |options| options,
+            |script, disk| {
+                disk.crash(Survivors::All);
+                let mut rig = Rig::new(disk.clone(), |options| options, 1 << 32);
+                match rig.open() {
+                    Ok((wal, recovery)) if recovery.report().unreadable_checkpoints > 0 => {
+                        reported += 1;
+                        let (from, last) = (recovery.replay_from(), recovery.report().last_lsn);
+                        script.check_records(u64::MAX, &wal, from.get(), last.get()).map(drop)
                     }
-                    script.check(u64::MAX, &wal, &recovery).map(drop)
+                    Ok((wal, recovery)) => {
+                        harmless += 1;
+                        // A newest group that never arrived looks like one that was interrupted: only
+                        // something newer could have vouched for it.
+                        if kind == FaultKind::MisdirectedWrite
+                            && recovery.report().tail == TailState::Torn
+                        {
+                            return Ok(());
+                        }
+                        script.check(u64::MAX, &wal, &recovery).map(drop)
+                    }
+                    Err(error) if error.is_damage() => {
+                        reported += 1;
+                        salvage(script, disk)
+                    }
+                    Err(error) => Err(Violation::new("damage has a type", error.to_string())),
                 }
-                Err(error) if error.is_damage() => {
-                    reported += 1;
-                    salvage(script, disk)
-                }
-                Err(error) => Err(Violation::new("damage has a type", error.to_string())),
-            }
-        });
+            },
+        );
         println!("{kind:?}: {reported} reported, {harmless} harmless");
         assert!(reported > 10 && harmless > 0, "{reported} reported, {harmless} harmless");
     }

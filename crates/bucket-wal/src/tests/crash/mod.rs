@@ -14,7 +14,7 @@ use bucket_core::ByteCount;
 use bucket_vfs::sim::{Coverage, Crash, Explorer, Failure, SimDisk, Survivors};
 
 use self::script::{Plant, Rig, Script, Violation};
-use crate::{SyncPolicy, WalError, WalOptions};
+use crate::{SyncMethod, SyncPolicy, WalError, WalOptions};
 
 #[test]
 fn nothing_durable_is_lost_whatever_a_crash_and_a_second_one_leave() {
@@ -40,6 +40,17 @@ fn a_log_that_syncs_in_batches_loses_nothing_that_a_sync_has_covered() {
         options.sync_policy(policy).expect("the bounds are above zero")
     };
     holds("batch", plant, 20);
+}
+
+#[test]
+fn a_log_whose_writes_are_durable_loses_nothing_that_it_has_acknowledged() {
+    holds("always, O_DSYNC", |options| options.sync_method(SyncMethod::ODsync), 30);
+}
+
+/// The block that holds the newest records is written again with each group.
+#[test]
+fn a_log_that_writes_past_the_page_cache_loses_nothing_that_it_has_acknowledged() {
+    holds("always, O_DIRECT", |options| options.sync_method(SyncMethod::ODirectODsync), 30);
 }
 
 fn holds(what: &str, plant: Plant, seeds: u64) {
