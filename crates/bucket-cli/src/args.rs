@@ -28,7 +28,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Write an object to stdout.
     Cat(CatArgs),
-    /// Look at a bucket's health; accept damage that was found.
+    /// Look at a bucket's health; accept damage that was found; tune the log to the disk.
     Doctor(DoctorArgs),
     /// Run the fire drill: kill a bucket again and again while its remote fails, and count what is lost.
     Drill(DrillArgs),
@@ -156,6 +156,9 @@ pub(crate) struct DoctorArgs {
     /// Accept the damage: keep copies of the damaged files and drain what can be read.
     #[arg(long)]
     pub(crate) accept: bool,
+    /// Measure the disk for two seconds, and store by which sync method the log writes from then on.
+    #[arg(long, conflicts_with = "accept")]
+    pub(crate) tune: bool,
 }
 
 #[derive(Debug, clap::Args)]

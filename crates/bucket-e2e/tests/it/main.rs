@@ -8,4 +8,5 @@ mod recursive;
 mod remote_down;
 #[cfg(target_os = "linux")]
 mod services;
+mod tune;
 mod wal_tools;
