@@ -1,5 +1,6 @@
 //! Logs: records made durable one by one, from one thread and from eight.
 
+mod best;
 mod okaywal;
 mod ours;
 mod raft_engine;
@@ -13,7 +14,7 @@ use crate::harness::disk::{DurableWrite, RawFile, Shape};
 use crate::report::Row;
 use crate::session::{DiskPeer, DiskRow, Session};
 
-pub(crate) const IDS: &[&str] = &["wal.1t.small", "wal.8t"];
+pub(crate) const IDS: &[&str] = &["wal.1t.best", "wal.1t.small", "wal.8t"];
 
 /// The bare minimum that every log is measured against.
 pub(crate) const RAW: DiskPeer = DiskPeer {
@@ -26,6 +27,7 @@ pub(crate) const RAW: DiskPeer = DiskPeer {
 
 pub(crate) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
     one_thread(session)?;
+    best::run(session)?;
     eight_threads(session)
 }
 

@@ -7,7 +7,7 @@ use bucket_wal::Wal;
 use crate::harness::Failure;
 use crate::harness::disk::{DurableWrite, Shape};
 
-struct Ours(Wal);
+pub(super) struct Ours(pub(super) Wal);
 
 impl DurableWrite for Ours {
     fn write(&self, _thread: usize, _n: u64, payload: &[u8]) -> Result<(), Failure> {
