@@ -55,7 +55,9 @@ impl<'a> Draft<'a> {
     ) -> Result<Arc<dyn VfsFile>, CommitError> {
         self.write(&header.encode(), 0).map_err(CommitError::NotWritten)?;
         let io = |error| CommitError::NotWritten(WalError::io("create", &self.path, error));
-        self.file.sync_data().map_err(io)?;
+        if !planted.has(Bug::ExposeBeforeSync) {
+            self.file.sync_data().map_err(io)?;
+        }
         match self.vfs.open(&self.path, OpenMode::Read) {
             Ok(_) => {
                 return Err(CommitError::NotWritten(WalError::Fenced { path: self.path.clone() }));

@@ -10,16 +10,30 @@
 pub enum Bug {
     /// A record is acknowledged before the sync that covers it.
     AcknowledgeBeforeSync,
+    /// The log goes on in the newest segment behind what recovery has found there.
+    AppendAfterTail,
     /// A checkpoint is written without the records that it vouches for.
     CheckpointBeforeData,
     /// Trimming removes records that no checkpoint has released.
     EvictUndrained,
+    /// A segment gets its name before it is synced.
+    ExposeBeforeSync,
+    /// A new segment states how much of the one before counts before that is synced.
+    HeaderBeforeData,
+    /// A failed sync is taken for one that succeeded.
+    IgnoreFailedSync,
     /// The directory of a new segment is not synced.
     NoDirectorySync,
     /// The next batch is not told that it may lead.
     NoHandOver,
+    /// The checks of frames depend neither on the segment nor on the place.
+    NoSeed,
+    /// A failed sync is tried again, and believed.
+    RetrySync,
     /// Recovery leaves out the newest records, which nothing vouches for.
     SkipReplay,
+    /// Recovery syncs the newest segment and trusts it, where it should copy what nothing vouches for.
+    SyncOldFile,
 }
 
 /// Which bug is planted in one log.
@@ -42,4 +56,19 @@ impl Planted {
     pub(crate) const fn has(self, _bug: Bug) -> bool {
         false
     }
+}
+
+/// Whether [`Bug::NoSeed`] is planted in this thread: whoever computes a check knows no log.
+pub(crate) fn is_unseeded() -> bool {
+    #[cfg(bucket_planted)]
+    let planted = THREAD.get();
+    #[cfg(not(bucket_planted))]
+    let planted = Planted::default();
+    planted.has(Bug::NoSeed)
+}
+
+#[cfg(bucket_planted)]
+thread_local! {
+    /// The bug of this thread's logs.
+    pub(crate) static THREAD: std::cell::Cell<Planted> = const { std::cell::Cell::new(Planted(None)) };
 }

@@ -17,7 +17,7 @@ use crate::error::WalError;
 use crate::frame::{self, Entry, FrameKind, GROUP_LEN, MAX_COUNT};
 use crate::medium::{BLOCK, Medium};
 use crate::options::WalOptions;
-use crate::planted::Planted;
+use crate::planted::{Bug, Planted};
 use crate::scan::FrameRef;
 use crate::seal::Seal;
 use crate::segment::{self, Ending, HEADER_LEN, Header, ROOM};
@@ -196,7 +196,13 @@ impl Writer {
         if let Some(active) = &mut self.active
             && active.synced < active.end
         {
-            active.medium.sync().map_err(poisoned)?;
+            let mut synced = active.medium.sync();
+            if synced.is_err() && self.planted.has(Bug::RetrySync) {
+                synced = active.medium.sync();
+            }
+            if !self.planted.has(Bug::IgnoreFailedSync) {
+                synced.map_err(poisoned)?;
+            }
             active.synced = active.end;
         }
         Ok(())
@@ -347,6 +353,8 @@ impl Writer {
         let segment_id = self.last.segment_id + 1;
         let salt = self.entropy.bytes().map_err(CommitError::NotWritten)?;
         let draft = Draft::begin(&*vfs, &dir, segment_id).map_err(CommitError::NotWritten)?;
+        // What is unsynced still, when the bug is planted that the sync comes too late.
+        let late = self.planted.has(Bug::HeaderBeforeData).then(|| self.active.take()).flatten();
         self.seal()?;
         self.sync()?;
         let header = Header {
@@ -363,6 +371,9 @@ impl Writer {
             keeps_evidence: false,
         };
         let file = draft.publish(&header, self.planted)?;
+        if let Some(mut late) = late {
+            late.medium.sync().map_err(poisoned)?;
+        }
         self.active = Some(Active {
             seed: header.seed(),
             medium: self.medium(&header, &file),
@@ -384,7 +395,11 @@ impl Writer {
         let end = ending.data_len;
         let (seed, seal) = (header.seed(), Seal { records, ..Seal::default() });
         let medium = self.medium(&header, &file);
-        let mut active = Active { seed, header, medium, end, synced: end, zeroed: end, seal };
+        let mut zeroed = end;
+        if self.planted.has(Bug::AppendAfterTail) {
+            zeroed = file.len().unwrap_or(end);
+        }
+        let mut active = Active { seed, header, medium, end, synced: end, zeroed, seal };
         active.remember(&frames, Seal::stretch(self.segment_bytes));
         (self.active, self.last, self.epoch) = (Some(active), ending, epoch);
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use bucket_vfs::OpenMode;
 use bucket_vfs::sim::SimDisk;
-use bucket_vfs::{OpenMode, Vfs};
 use sha2::{Digest, Sha256};
 
 use crate::entropy::Entropy;

@@ -24,7 +24,8 @@ pub(super) struct Cut {
     pub(super) frames: Vec<(usize, FrameRef)>,
     /// Numbers before this one are not given again: their records may have been acknowledged and lost.
     pub(super) next_lsn: u64,
-    is_damage: bool,
+    /// What lies behind it is evidence of damage.
+    pub(super) is_damage: bool,
 }
 
 /// A place in the chain of segments, before all of it or in one of them.
@@ -85,11 +86,6 @@ impl Cut {
             next_lsn,
             is_damage: damage.is_some(),
         }))
-    }
-
-    /// Whether what lies behind it is evidence of damage.
-    pub(super) const fn is_damage(&self) -> bool {
-        self.is_damage
     }
 }
 

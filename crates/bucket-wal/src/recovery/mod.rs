@@ -7,6 +7,7 @@
 
 pub(crate) mod carry;
 mod cut;
+mod planted;
 pub(crate) mod quarantine;
 mod report;
 pub(crate) mod segments;
@@ -22,7 +23,6 @@ use crate::error::WalError;
 use crate::index::{Index, Segment};
 use crate::lsn::Lsn;
 use crate::options::{RecoveryPolicy, VerifyOnOpen, WalOptions};
-use crate::planted::Bug;
 use crate::scan::SegmentScan;
 use crate::segment;
 use crate::sync::Arc;
@@ -105,7 +105,7 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
     }
     let mut quarantined = Vec::new();
     let cut = Cut::find(vfs, dir, &survey, &scans, &findings, options.recovery)?;
-    let cut = cut.filter(|_| !options.planted.has(Bug::SkipReplay));
+    let cut = planted::cut(dir, options, &survey, cut)?;
     let begun = match &cut {
         Some(cut) => {
             if let Some(nth) = cut.damaged {
@@ -121,7 +121,7 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
                 epoch: survey.epoch(),
                 salt: u32::from_le_bytes(options.entropy.bytes()?),
                 ending: cut.ending,
-                is_damage: cut.is_damage(),
+                is_damage: cut.is_damage,
                 headers: &survey.chain,
                 frames: &cut.frames,
                 until: u64::MAX,
@@ -129,7 +129,7 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
             };
             Some(carry(&job).map_err(|error| error.at(dir))?)
         }
-        None => None,
+        None => planted::old_tail(dir, options, &survey, &scans)?,
     };
     clean_up(dir, options, &survey, &findings, cut.as_ref(), &mut quarantined)?;
 
@@ -235,7 +235,7 @@ fn clean_up(
         if survey.manifests.is_empty() {
             evidence.extend(survey.checkpoints.iter().cloned());
         }
-        if let Some(cut) = cut.filter(|cut| cut.is_damage()) {
+        if let Some(cut) = cut.filter(|cut| cut.is_damage) {
             let behind = survey.chain.iter().skip(cut.nth.map_or(0, |nth| nth + 1));
             evidence.extend(behind.map(|header| path(header.segment_id)));
         }

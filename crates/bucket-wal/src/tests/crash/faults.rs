@@ -10,8 +10,20 @@ use crate::{Lsn, RecoveryPolicy, SyncMethod, TailState, WalOptions};
 fn sweep(
     kind: FaultKind,
     plant: Plant,
-    mut check: impl FnMut(&Script, &SimDisk) -> Result<(), Violation>,
+    check: impl FnMut(&Script, &SimDisk) -> Result<(), Violation>,
 ) -> u64 {
+    match sweep_with(kind, plant, check) {
+        Ok(visited) => visited,
+        Err((what, Violation { check, detail })) => panic!("{what}: {check}: {detail}"),
+    }
+}
+
+/// As [`sweep`]; the first violation ends it.
+pub(super) fn sweep_with(
+    kind: FaultKind,
+    plant: Plant,
+    mut check: impl FnMut(&Script, &SimDisk) -> Result<(), Violation>,
+) -> Result<u64, (String, Violation)> {
     for n in 0.. {
         let disk = SimDisk::new();
         disk.inject(Fault::new(kind).after(n));
@@ -19,12 +31,11 @@ fn sweep(
         let result = script.run(&mut Rig::new(disk.clone(), plant, 0));
         if disk.armed_faults() > 0 {
             result.expect("no fault, no error");
-            return n;
+            return Ok(n);
         }
         disk.kill();
-        if let Err(Violation { check, detail }) = check(&script, &disk) {
-            panic!("{kind:?} at operation {n} of its kind ({result:?}): {check}: {detail}");
-        }
+        let what = || format!("{kind:?} at operation {n} of its kind ({result:?})");
+        check(&script, &disk).map_err(|violation| (what(), violation))?;
     }
     unreachable!("the script ends")
 }
@@ -35,6 +46,27 @@ fn recover(script: &Script, plant: Plant, disk: &SimDisk) -> Result<u64, Violati
         .open()
         .map_err(|error| Violation::new("the log opens after a fault", error.to_string()))?;
     script.check(u64::MAX, &wal, &recovery)
+}
+
+/// Whatever a loss of power leaves after the fault, and in the same boot, all that was promised is there.
+pub(super) fn keeps_all(script: &Script, plant: Plant, disk: &SimDisk) -> Result<(), Violation> {
+    for survivors in
+        [Survivors::None, Survivors::All].into_iter().chain((0..6).map(Survivors::Random))
+    {
+        let disk = disk.fork();
+        disk.crash(survivors);
+        recover(script, plant, &disk)?;
+    }
+    // In the same boot the page cache shows what a failed sync has lost; what is exposed then has to
+    // survive a loss of power right after.
+    let exposed = recover(script, plant, disk)?;
+    disk.crash(Survivors::None);
+    let last = recover(script, plant, disk)?;
+    if last < exposed {
+        let detail = format!("record {exposed} was shown, the newest is {last}");
+        return Err(Violation::new("what was exposed stays", detail));
+    }
+    Ok(())
 }
 
 #[test]
@@ -60,25 +92,7 @@ fn no_fault_loses_what_was_acknowledged(plant: Plant) {
         FaultKind::SyncErrorKept,
         FaultKind::WriteError,
     ] {
-        let visited = sweep(kind, plant, |script, disk| {
-            for survivors in
-                [Survivors::None, Survivors::All].into_iter().chain((0..6).map(Survivors::Random))
-            {
-                let disk = disk.fork();
-                disk.crash(survivors);
-                recover(script, plant, &disk)?;
-            }
-            // In the same boot the page cache shows what a failed sync has lost; what is exposed then
-            // has to survive a loss of power right after.
-            let exposed = recover(script, plant, disk)?;
-            disk.crash(Survivors::None);
-            let last = recover(script, plant, disk)?;
-            if last < exposed {
-                let detail = format!("record {exposed} was shown, the newest is {last}");
-                return Err(Violation::new("what was exposed stays", detail));
-            }
-            Ok(())
-        });
+        let visited = sweep(kind, plant, |script, disk| keeps_all(script, plant, disk));
         println!("{kind:?}: {visited} operations");
         assert!(visited > 20, "{kind:?} hit {visited} operations");
     }

@@ -1,8 +1,13 @@
 //! The campaign against logs with a planted bug: each must be caught, by the check that is there for it.
 
+use bucket_vfs::OpenMode;
+use bucket_vfs::sim::{FaultKind, SimDisk};
+
 use super::campaign;
-use super::script::Plant;
-use crate::{Bug, WalOptions};
+use super::faults::{keeps_all, sweep_with};
+use super::script::{Plant, Rig, Script, Violation};
+use crate::planted::{Planted, THREAD};
+use crate::{Bug, Lsn, SyncPolicy, WalError, WalOptions};
 
 /// An acknowledged record that is gone shows in either, whichever comes first.
 const ACKNOWLEDGED: [&str; 2] =
@@ -10,6 +15,13 @@ const ACKNOWLEDGED: [&str; 2] =
 
 /// Runs the campaign and prints what caught the bug; fails when nothing did, or something else.
 fn is_caught(bug: Bug, plant: Plant, checks: &[&str]) {
+    let healthy = Script::default().run(&mut Rig::new(SimDisk::new(), plant, 0));
+    if let Err(error) = healthy {
+        // Without any crash: the workload opens the log again and again.
+        println!("caught: wal {bug:?}: the workload itself: {error}");
+        assert!(error.is_damage(), "caught for another reason");
+        return;
+    }
     match campaign(plant, 12) {
         Ok(coverage) => panic!("{bug:?} was not caught: {coverage}"),
         Err(failure) => {
@@ -48,4 +60,102 @@ fn planted_evict_undrained_is_caught() {
 fn planted_skip_the_replay_is_caught() {
     let plant = |options: WalOptions| options.planted(Bug::SkipReplay);
     is_caught(Bug::SkipReplay, plant, &ACKNOWLEDGED);
+}
+
+#[test]
+fn planted_expose_before_sync_is_caught() {
+    let plant = |options: WalOptions| options.planted(Bug::ExposeBeforeSync);
+    let checks =
+        ["what was exposed stays", "the log opens after a crash", ACKNOWLEDGED[0], ACKNOWLEDGED[1]];
+    is_caught(Bug::ExposeBeforeSync, plant, &checks);
+}
+
+#[test]
+fn planted_header_before_data_is_caught() {
+    let plant = |options: WalOptions| {
+        let options = options.sync_policy(SyncPolicy::None).expect("it has no bounds");
+        options.write_through(true).planted(Bug::HeaderBeforeData)
+    };
+    is_caught(
+        Bug::HeaderBeforeData,
+        plant,
+        &["the log opens after a crash", "a crash is not damage"],
+    );
+}
+
+#[test]
+fn planted_append_after_tail_is_caught() {
+    let plant = |options: WalOptions| options.planted(Bug::AppendAfterTail);
+    let checks = ["what was exposed stays", "the log opens after a crash", ACKNOWLEDGED[0]];
+    is_caught(Bug::AppendAfterTail, plant, &checks);
+}
+
+/// Runs the sweep of failing syncs and prints what caught the bug; fails when nothing did.
+fn is_caught_by_failing_syncs(bug: Bug, plant: Plant) {
+    for kind in [FaultKind::SyncErrorDropped, FaultKind::SyncErrorKept] {
+        let swept = sweep_with(kind, plant, |script, disk| keeps_all(script, plant, disk));
+        if let Err((what, Violation { check, detail })) = swept {
+            println!("caught: wal {bug:?}: {check}: {detail}\n  {what}");
+            assert!(checks_of_durability().contains(&check), "caught for another reason: {check}");
+            return;
+        }
+    }
+    panic!("{bug:?} was not caught");
+}
+
+fn checks_of_durability() -> [&'static str; 3] {
+    [ACKNOWLEDGED[1], "what was exposed stays", "the log opens after a fault"]
+}
+
+#[test]
+fn planted_ignore_failed_sync_is_caught() {
+    let plant = |options: WalOptions| options.planted(Bug::IgnoreFailedSync);
+    is_caught_by_failing_syncs(Bug::IgnoreFailedSync, plant);
+}
+
+#[test]
+fn planted_retry_sync_is_caught() {
+    let plant = |options: WalOptions| options.planted(Bug::RetrySync);
+    is_caught_by_failing_syncs(Bug::RetrySync, plant);
+}
+
+#[test]
+fn planted_sync_old_file_is_caught() {
+    let plant = |options: WalOptions| options.planted(Bug::SyncOldFile);
+    is_caught_by_failing_syncs(Bug::SyncOldFile, plant);
+}
+
+/// Frames of another log in the place of this one's: with a seed they are damage.
+#[test]
+fn planted_no_seed_is_caught() {
+    let transplanted = || {
+        let (one, other) = (SimDisk::new(), SimDisk::new());
+        for (entropy, content, disk) in [(1, b"mine", &one), (1 << 20, b"his.", &other)] {
+            let (wal, _) =
+                Rig::new(disk.clone(), |options| options, entropy).open().expect("healthy");
+            for _ in 0..3 {
+                wal.append(content).expect("healthy");
+            }
+            wal.close().expect("healthy");
+        }
+        let segment = |disk: &SimDisk| {
+            let files = disk.durable_files().into_iter();
+            files.filter(|(path, _)| path.extension().is_some_and(|e| e == "wal")).next_back()
+        };
+        let (path, _) = segment(&one).expect("it has a segment");
+        let (_, bytes) = segment(&other).expect("it has a segment");
+        let file = one.mount().open(&path, OpenMode::Write).expect("it is there");
+        file.write_all_at(&bytes[4_096..], 4_096).expect("healthy");
+        file.sync_data().expect("healthy");
+        let (wal, _) = Rig::new(one, |options| options, 1 << 32).open()?;
+        let records: Vec<_> =
+            wal.reader(Lsn::new(1)).flatten().map(|record| record.payload).collect();
+        Ok::<_, WalError>(records.iter().any(|payload| payload == b"his."))
+    };
+    assert!(transplanted().is_err_and(|error| error.is_damage()), "with a seed");
+    THREAD.set(Planted::new(Bug::NoSeed));
+    let found = transplanted();
+    THREAD.set(Planted::default());
+    assert!(found.is_ok_and(|made_up| made_up), "without a seed nothing is wrong either");
+    println!("caught: wal NoSeed: the frames of another log are taken for this one's");
 }
