@@ -107,7 +107,10 @@ impl Index {
     }
 
     /// A segment that nobody has looked into. Marks are made when somebody seeks in it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for openings that do not scan everything"))]
+    #[cfg_attr(
+        any(not(test), bucket_loom),
+        expect(dead_code, reason = "for openings that do not scan everything")
+    )]
     pub(crate) fn insert_unscanned(&mut self, header: Header, path: PathBuf, end: u64) {
         self.put(header, path, None, None, end);
     }
@@ -157,13 +160,13 @@ impl Index {
     }
 
     /// How many marks are held in memory.
-    #[cfg(test)]
+    #[cfg(all(test, not(bucket_loom)))]
     pub(crate) fn marks(&self) -> usize {
         self.segments.iter().filter_map(|segment| segment.marks.as_ref()).map(Vec::len).sum()
     }
 
     /// As if no segment had been scanned.
-    #[cfg(test)]
+    #[cfg(all(test, not(bucket_loom)))]
     pub(crate) fn unmark(&mut self) {
         for held in std::mem::take(&mut self.segments) {
             self.insert_unscanned(held.header.clone(), held.path.clone(), held.end);

@@ -34,6 +34,12 @@ pub enum Bug {
     SkipReplay,
     /// Recovery syncs the newest segment and trusts it, where it should copy what nothing vouches for.
     SyncOldFile,
+    /// Those who follow the log are not woken.
+    NoTailWake,
+    /// Recovery leaves out the newest records, which nothing vouches for.
+    SkipReplay,
+    /// A durable tail shows what was only written.
+    TailAhead,
 }
 
 /// Which bug is planted in one log.

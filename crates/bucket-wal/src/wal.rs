@@ -15,6 +15,7 @@ use crate::reader::{Reader, Record, read_one};
 use crate::recovery::{Recovery, recover};
 use crate::stats::WalStats;
 use crate::sync::Arc;
+use crate::tail::{ReadLevel, Tail};
 use crate::tuning;
 
 /// A durable log of records. Clones share one log.
@@ -195,6 +196,11 @@ impl Wal {
     /// Iterates over the durable records from `from` on.
     pub fn reader(&self, from: Lsn) -> Reader {
         Reader::new(Arc::clone(&self.shared), from)
+    }
+
+    /// Follows the log from the record `from` on, which may be yet to come.
+    pub fn tail(&self, from: Lsn, level: ReadLevel) -> Tail {
+        Tail::new(Arc::clone(&self.shared), from, level)
     }
 
     /// Records durably that replay may start at `replay_from`, with `state` for the application, and

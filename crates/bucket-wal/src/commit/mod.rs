@@ -13,6 +13,7 @@ mod committer;
 mod exclusive;
 mod gather;
 mod ticket;
+mod watch;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ use self::committer::Committer;
 use self::gather::Gather;
 use self::ticket::Done;
 pub use self::ticket::Ticket;
+pub(crate) use self::watch::More;
+use self::watch::Watchers;
 
 /// What the clones of a log, its tickets and its readers share.
 pub(crate) struct Shared {
@@ -56,6 +59,8 @@ pub(crate) struct Shared {
     turn: Condvar,
     /// For the leader who waits for others to come along.
     gathered: Condvar,
+    /// For those who follow the log.
+    grown: Condvar,
     pub(crate) planted: Planted,
 }
 
@@ -83,6 +88,7 @@ struct State {
     poison: Option<Poison>,
     closed: bool,
     committer: Committer,
+    watchers: Watchers,
     lock: Option<Box<dyn VfsLock>>,
     stats: WalStats,
 }
@@ -161,6 +167,7 @@ impl Shared {
                 poison: None,
                 closed: false,
                 committer: Committer::None,
+                watchers: Watchers::default(),
                 lock: Some(lock),
                 stats: WalStats { sync_method: writer.method(), ..WalStats::default() },
             }),
@@ -175,6 +182,7 @@ impl Shared {
             committer: Condvar::new(),
             turn: Condvar::new(),
             gathered: Condvar::new(),
+            grown: Condvar::new(),
             planted: options.planted,
         })
     }
@@ -381,6 +389,7 @@ impl Shared {
     /// The next leader is found before those are woken who may go on.
     fn end_turn(&self, state: &mut State) {
         state.leading = false;
+        self.tell(state);
         if !self.planted.has(Bug::NoHandOver) {
             // A waiter of something written needs a leader who syncs, and that one writes as well.
             let next = state.written.iter().find(|done| done.has_waiters());
@@ -405,6 +414,7 @@ impl Shared {
         let error = poison.error();
         state.poison = Some(poison);
         state.leading = false;
+        self.tell(state);
         let orphan = Batch::new(state.next_lsn);
         let orphan = std::mem::replace(&mut state.open, orphan);
         let written = std::mem::take(&mut state.written);
@@ -446,6 +456,7 @@ impl Shared {
             return;
         }
         state.closed = true;
+        self.tell(&mut state);
         self.committer.notify_all();
         self.turn.notify_all();
         if !state.leading {
@@ -468,6 +479,7 @@ impl Shared {
             }
         }
         state.closed = true;
+        self.tell(&mut state);
         self.committer.notify_all();
         self.turn.notify_all();
         let promised = self.writer.lock().promise(state.next_lsn);

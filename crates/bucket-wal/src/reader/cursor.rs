@@ -4,7 +4,7 @@ use crate::commit::Shared;
 use crate::error::WalError;
 use crate::index::{After, STRETCH, Spot, thin};
 use crate::lsn::Lsn;
-use crate::reader::walk::{Step, Walk};
+use crate::reader::walk::{Found, Step, Walk};
 use crate::reader::{Record, RecordRef, Source, Window};
 use crate::scan::FrameRef;
 use crate::segment::HEADER_LEN;
@@ -46,10 +46,10 @@ impl Cursor {
         self.next = self.next.max(lsn.saturating_add(1));
     }
 
-    /// The next record up to `limit`, which every reader may see. `None` when there is none for now; the
-    /// same call may find one later.
-    pub(crate) fn next_record(&mut self, limit: u64) -> Option<Result<RecordRef<'_>, WalError>> {
-        let found = loop {
+    /// Finds the next record up to `limit`, which the caller may see. `None` when there is none for now;
+    /// the same call may find one later.
+    pub(crate) fn find(&mut self, limit: u64) -> Option<Result<Found, WalError>> {
+        loop {
             if self.next > limit {
                 return None;
             }
@@ -63,7 +63,7 @@ impl Cursor {
             match walk.step(self.next, limit) {
                 Step::Record(found) => {
                     self.next = found.lsn.saturating_add(1);
-                    break found;
+                    return Some(Ok(found));
                 }
                 Step::Beyond => return None,
                 Step::Damaged(error) => return Some(Err(error)),
@@ -90,9 +90,14 @@ impl Cursor {
                     }
                 }
             }
-        };
-        let payload = self.walk.as_ref()?.payload(&found);
-        Some(Ok(RecordRef { lsn: Lsn::new(found.lsn), kind: found.kind, payload }))
+        }
+    }
+
+    /// The record that [`Cursor::find`] has just found.
+    pub(crate) fn get(&self, found: &Found) -> RecordRef<'_> {
+        // A record was found in a walk.
+        let payload = self.walk.as_ref().map_or(&[][..], |walk| walk.payload(found));
+        RecordRef { lsn: Lsn::new(found.lsn), kind: found.kind, payload }
     }
 
     /// Goes to another segment. One that was trimmed away meanwhile is passed over.

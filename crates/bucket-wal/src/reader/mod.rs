@@ -17,6 +17,7 @@ use crate::sync::Arc;
 pub(crate) use self::cursor::{Cursor, read_one};
 pub(crate) use self::place::{Place, load};
 pub(crate) use self::source::Source;
+pub(crate) use self::walk::Found;
 pub(crate) use self::window::Window;
 
 /// One record.
@@ -72,7 +73,8 @@ impl Reader {
 
     /// As [`Iterator::next`], without copying the record.
     pub fn next_ref(&mut self) -> Option<Result<RecordRef<'_>, WalError>> {
-        self.cursor.next_record(self.until)
+        let found = self.cursor.find(self.until)?;
+        Some(found.map(|found| self.cursor.get(&found)))
     }
 }
 

@@ -162,7 +162,7 @@ fn one_writes_and_one_waits(options: WalOptions) {
     assert_eq!(wal.written_lsn(), Lsn::new(3));
 }
 
-fn lazy() -> WalOptions {
+pub(super) fn lazy() -> WalOptions {
     Wal::options().sync_policy(SyncPolicy::None).unwrap().write_through(true)
 }
 
@@ -185,7 +185,7 @@ fn the_committer_that_writes_and_a_waiter_that_syncs_do_not_miss_each_other() {
 }
 
 #[cfg(bucket_planted)]
-mod planted {
+pub(super) mod planted {
     use super::*;
     use crate::Bug;
 
@@ -207,7 +207,7 @@ mod planted {
     }
 
     /// Runs a model and fails unless loom stops it with a message that contains `wanted`.
-    fn finds(wanted: &str, model: impl Fn() + Send + Sync + 'static) {
+    pub(in crate::tests) fn finds(wanted: &str, model: impl Fn() + Send + Sync + 'static) {
         let run = std::panic::AssertUnwindSafe(|| explore(3, model));
         let panic = std::panic::catch_unwind(run).expect_err("loom found nothing");
         let message = panic.downcast::<String>().map_or_else(
@@ -219,13 +219,13 @@ mod planted {
 }
 
 /// What the threads append.
-const RECORDS: [&[u8]; 3] = [b"the first", b"the second", b"the third"];
+pub(super) const RECORDS: [&[u8]; 3] = [b"the first", b"the second", b"the third"];
 
 /// More than the zeros that are written ahead leave room for.
 static LARGE: [u8; 200 << 10] = [0x5a; 200 << 10];
 
 /// A log with one record, so that its segment is begun.
-fn begin(options: WalOptions) -> (Wal, Disk) {
+pub(super) fn begin(options: WalOptions) -> (Wal, Disk) {
     let disk = Disk::default();
     let entropy = Entropy::Counter(Arc::new(AtomicU64::new(0)));
     let options = options.vfs(Arc::new(disk.clone())).entropy(entropy);
@@ -248,13 +248,13 @@ fn append(
 
 /// Files in memory that know what of them was synced.
 #[derive(Clone, Debug, Default)]
-struct Disk(Arc<Inner>);
+pub(super) struct Disk(pub(super) Arc<Inner>);
 
 #[expect(clippy::disallowed_types, reason = "see the imports")]
 #[derive(Debug, Default)]
-struct Inner {
+pub(super) struct Inner {
     files: Mutex<BTreeMap<PathBuf, Arc<MemFile>>>,
-    fail_sync: AtomicBool,
+    pub(super) fail_sync: AtomicBool,
     full: AtomicBool,
 }
 
@@ -276,7 +276,7 @@ struct Content {
 }
 
 impl Disk {
-    fn has_synced(&self, record: &[u8]) -> bool {
+    pub(super) fn has_synced(&self, record: &[u8]) -> bool {
         let files = self.0.files.lock().unwrap();
         files.values().any(|file| {
             let content = file.content.lock().unwrap();
@@ -393,7 +393,7 @@ struct Unlocked;
 impl VfsLock for Unlocked {}
 
 /// Runs a model through its interleavings. `LOOM_MAX_PREEMPTIONS` overrides the bound.
-fn explore(max_preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+pub(super) fn explore(max_preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut loom = loom::model::Builder::new();
     loom.preemption_bound.get_or_insert(max_preemptions);
     let explored = Arc::new(AtomicUsize::new(0));

@@ -16,6 +16,8 @@ mod inspect;
 mod legacy;
 #[cfg(bucket_loom)]
 mod loom_commit;
+#[cfg(bucket_loom)]
+mod loom_tail;
 #[cfg(not(bucket_loom))]
 mod open_log;
 #[cfg(not(bucket_loom))]
@@ -26,6 +28,8 @@ mod reading;
 mod recovery;
 #[cfg(not(bucket_loom))]
 mod sync_method;
+#[cfg(not(bucket_loom))]
+mod tailing;
 #[cfg(not(bucket_loom))]
 mod taking_back;
 #[cfg(not(bucket_loom))]
