@@ -220,6 +220,23 @@ impl Index {
         marks.get(marks.partition_point(|mark| mark.offset <= at)).copied()
     }
 
+    /// True while nobody knows where the frames of a segment are.
+    pub(crate) fn is_unmarked(&self, segment_id: u64) -> bool {
+        self.position(segment_id)
+            .and_then(|at| self.segments.get(at))
+            .is_some_and(|segment| segment.marks.is_none())
+    }
+
+    /// The bytes from a place on, to the end of the segment that holds `until`.
+    pub(crate) fn bytes_from(&self, spot: &Spot, until: u64) -> u64 {
+        let id = spot.source.header.segment_id;
+        let later = self
+            .segments
+            .iter()
+            .filter(|segment| segment.header.segment_id > id && segment.header.first_lsn <= until);
+        (spot.end - spot.at) + later.map(|segment| segment.end - HEADER_LEN).sum::<u64>()
+    }
+
     /// The marks of a segment that had none.
     pub(crate) fn learn(&mut self, segment_id: u64, marks: Vec<FrameRef>) {
         if let Some(segment) = self.get_mut(segment_id) {

@@ -21,6 +21,7 @@ mod options;
 mod planted;
 mod reader;
 mod recovery;
+mod replay;
 mod scan;
 mod seal;
 mod segment;
@@ -47,6 +48,7 @@ pub use options::{InvalidOptions, RecoveryPolicy, SyncPolicy, VerifyOnOpen, WalO
 pub use planted::Bug;
 pub use reader::{Reader, Record, RecordRef};
 pub use recovery::{Checkpoint, Damage, DamageKind, Recovery, RecoveryReport, TailState};
+pub use replay::{Replay, ReplayError, ReplayProgress, Replayed};
 pub use stats::WalStats;
 pub use sync_method::SyncMethod;
 pub use tail::{Changed, ReadLevel, Tail};

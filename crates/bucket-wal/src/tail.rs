@@ -62,13 +62,15 @@ pub struct Tail {
     /// Records up to here may be shown.
     shown: u64,
     is_ended: bool,
+    /// A waker may be registered.
+    is_registered: bool,
 }
 
 impl Tail {
     pub(crate) fn new(shared: Arc<Shared>, from: Lsn, level: ReadLevel) -> Self {
         let id = shared.begin_tail();
         let cursor = Cursor::new(shared, from.get());
-        Self { cursor, level, id, shown: 0, is_ended: false }
+        Self { cursor, level, id, shown: 0, is_ended: false, is_registered: false }
     }
 
     /// The next record if it is there already; `None` when it is not, or when the tail has ended.
@@ -123,7 +125,10 @@ impl Tail {
             return Poll::Ready(());
         }
         match self.shared().more(self.level, self.seen(), Some((self.id, cx.waker()))) {
-            More::Nothing => Poll::Pending,
+            More::Nothing => {
+                self.is_registered = true;
+                Poll::Pending
+            }
             More::UpTo(shown) => {
                 self.shown = shown;
                 Poll::Ready(())
@@ -183,7 +188,9 @@ impl Iterator for Tail {
 
 impl Drop for Tail {
     fn drop(&mut self) {
-        self.shared().end_tail(self.id);
+        if self.is_registered {
+            self.shared().end_tail(self.id);
+        }
     }
 }
 

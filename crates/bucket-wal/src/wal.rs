@@ -13,6 +13,7 @@ use crate::options::WalOptions;
 use crate::planted::Bug;
 use crate::reader::{Reader, Record, read_one};
 use crate::recovery::{Recovery, recover};
+use crate::replay::Replay;
 use crate::stats::WalStats;
 use crate::sync::Arc;
 use crate::tail::{ReadLevel, Tail};
@@ -196,6 +197,12 @@ impl Wal {
     /// Iterates over the durable records from `from` on.
     pub fn reader(&self, from: Lsn) -> Reader {
         Reader::new(Arc::clone(&self.shared), from)
+    }
+
+    /// Goes through the durable records from `from` on with several threads. Nothing happens before
+    /// [`Replay::ordered`] or [`Replay::partitioned`] is called.
+    pub fn replay<'a>(&self, from: Lsn) -> Replay<'a> {
+        Replay::new(Arc::clone(&self.shared), from)
     }
 
     /// Follows the log from the record `from` on, which may be yet to come.

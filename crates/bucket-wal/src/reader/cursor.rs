@@ -96,8 +96,8 @@ impl Cursor {
     /// The record that [`Cursor::find`] has just found.
     pub(crate) fn get(&self, found: &Found) -> RecordRef<'_> {
         // A record was found in a walk.
-        let payload = self.walk.as_ref().map_or(&[][..], |walk| walk.payload(found));
-        RecordRef { lsn: Lsn::new(found.lsn), kind: found.kind, payload }
+        let nowhere = RecordRef { lsn: Lsn::new(found.lsn), kind: found.kind, payload: &[] };
+        self.walk.as_ref().map_or(nowhere, |walk| walk.record(found))
     }
 
     /// Goes to another segment. One that was trimmed away meanwhile is passed over.
@@ -163,8 +163,7 @@ pub(crate) fn read_one(shared: &Shared, lsn: u64) -> Result<Record, WalError> {
     loop {
         match walk.step(lsn, lsn) {
             Step::Record(found) => {
-                let payload = walk.payload(&found).to_vec();
-                return Ok(Record { lsn: Lsn::new(lsn), kind: found.kind, payload });
+                return Ok(walk.record(&found).to_record());
             }
             // What was skipped unverified may have led astray: from the beginning, step by step.
             _ if hopped => {
@@ -184,7 +183,11 @@ fn open(shared: &Shared, spot: &Spot) -> Result<Arc<dyn bucket_vfs::VfsFile>, Wa
 }
 
 /// Makes the marks of a segment that has none, by walking through it once.
-fn mark(shared: &Shared, source: &Arc<Source>, end: u64) -> Result<Vec<FrameRef>, WalError> {
+pub(crate) fn mark(
+    shared: &Shared,
+    source: &Arc<Source>,
+    end: u64,
+) -> Result<Vec<FrameRef>, WalError> {
     let window = Window::new(source.open(shared.index())?, AHEAD);
     let first = source.header.first_lsn;
     let mut walk = Walk::new(Arc::clone(source), window, HEADER_LEN, end, first);

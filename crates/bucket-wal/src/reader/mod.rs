@@ -14,10 +14,10 @@ use crate::frame::RecordKind;
 use crate::lsn::Lsn;
 use crate::sync::Arc;
 
-pub(crate) use self::cursor::{Cursor, read_one};
+pub(crate) use self::cursor::{Cursor, mark, read_one};
 pub(crate) use self::place::{Place, load};
 pub(crate) use self::source::Source;
-pub(crate) use self::walk::Found;
+pub(crate) use self::walk::{Found, Step, Walk};
 pub(crate) use self::window::Window;
 
 /// One record.

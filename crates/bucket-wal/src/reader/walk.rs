@@ -5,7 +5,7 @@ use std::io;
 use crate::error::WalError;
 use crate::frame::{self, ALIGN, Claim, FrameKind, HEADER_LEN, Outline};
 use crate::lsn::Lsn;
-use crate::reader::{Source, Window};
+use crate::reader::{RecordRef, Source, Window};
 use crate::recovery::DamageKind;
 use crate::sync::Arc;
 
@@ -36,7 +36,7 @@ struct InFrame {
 /// What a step of a walk came to.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// A record, to be had from [`Walk::payload`].
+    /// A record, to be had from [`Walk::record`].
     Record(Found),
     /// Something that cannot be read; the next step goes on behind it.
     Damaged(WalError),
@@ -166,9 +166,15 @@ impl Walk {
         }
     }
 
-    /// The content of the record that the last step has found.
-    pub(crate) fn payload(&self, found: &Found) -> &[u8] {
-        self.window.bytes(found.offset, found.len)
+    /// The record that the last step has found.
+    pub(crate) fn record(&self, found: &Found) -> RecordRef<'_> {
+        let payload = self.window.bytes(found.offset, found.len);
+        RecordRef { lsn: Lsn::new(found.lsn), kind: found.kind, payload }
+    }
+
+    /// The next record has this number or a later one.
+    pub(crate) const fn expected(&self) -> u64 {
+        self.expected
     }
 
     /// Skips frames whose records all come before `lsn`, believing what they say of themselves. Whoever

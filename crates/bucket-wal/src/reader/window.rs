@@ -25,6 +25,15 @@ impl Window {
         Self { file, ahead, start: 0, buf: Vec::new(), len: 0 }
     }
 
+    /// With memory that was used before.
+    pub(crate) const fn with_memory(file: Arc<dyn VfsFile>, ahead: usize, buf: Vec<u8>) -> Self {
+        Self { file, ahead, start: 0, buf, len: 0 }
+    }
+
+    pub(crate) fn into_memory(self) -> Vec<u8> {
+        self.buf
+    }
+
     /// The same memory for another file.
     pub(crate) fn reuse(&mut self, file: Arc<dyn VfsFile>) {
         self.file = file;

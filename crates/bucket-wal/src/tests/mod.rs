@@ -26,6 +26,8 @@ mod policies;
 mod reading;
 #[cfg(not(bucket_loom))]
 mod recovery;
+#[cfg(all(not(bucket_loom), unix))]
+mod replaying;
 #[cfg(not(bucket_loom))]
 mod sync_method;
 #[cfg(not(bucket_loom))]
