@@ -178,6 +178,8 @@ pub(crate) enum WalCommand {
     Inspect(WalDirArgs),
     /// Make a damaged log whole: with what is readable, or with what comes before the damage.
     Repair(WalRepairArgs),
+    /// Show the newest records, and with --follow those that come.
+    Tail(WalTailArgs),
     /// Check every byte that counts, and say whether the log is whole.
     Verify(WalDirArgs),
 }
@@ -216,6 +218,18 @@ pub(crate) struct WalExportArgs {
     /// A new file to write to; by default stdout.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct WalTailArgs {
+    /// The directory of a log, or of a bucket.
+    pub(crate) dir: PathBuf,
+    /// The first record; by default the last ten are shown.
+    #[arg(long, value_name = "LSN")]
+    pub(crate) from: Option<u64>,
+    /// Go on with what is written, until interrupted. A crash may take back what is not durable yet.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -181,6 +181,11 @@ impl Index {
         })
     }
 
+    /// True when records from `lsn` on may have been trimmed away.
+    pub(crate) fn starts_after(&self, lsn: u64) -> bool {
+        self.segments.front().is_none_or(|segment| segment.header.first_lsn > lsn.max(1))
+    }
+
     /// Where to start looking for `lsn`, or for the first record after it.
     pub(crate) fn seek(&self, lsn: u64) -> Option<Spot> {
         let after = self.segments.partition_point(|segment| segment.header.first_lsn <= lsn);

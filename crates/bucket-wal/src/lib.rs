@@ -19,6 +19,7 @@ mod manifest;
 mod medium;
 mod options;
 mod planted;
+mod range_hash;
 mod reader;
 mod recovery;
 mod replay;
@@ -46,7 +47,8 @@ pub use options::{InvalidOptions, RecoveryPolicy, SyncPolicy, VerifyOnOpen, WalO
 #[cfg(bucket_planted)]
 #[doc(hidden)]
 pub use planted::Bug;
-pub use reader::{Reader, Record, RecordRef};
+pub use range_hash::RangeHash;
+pub use reader::{Follower, Reader, Record, RecordRef};
 pub use recovery::{Checkpoint, Damage, DamageKind, Recovery, RecoveryReport, TailState};
 pub use replay::{Replay, ReplayError, ReplayProgress, Replayed};
 pub use stats::WalStats;

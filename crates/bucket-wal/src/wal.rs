@@ -1,5 +1,6 @@
 //! [`Wal`]: the log itself.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use bucket_vfs::{LockError, VfsLock};
@@ -11,6 +12,7 @@ use crate::lsn::Lsn;
 use crate::manifest::{MAX_STATE_LEN, Manifest};
 use crate::options::WalOptions;
 use crate::planted::Bug;
+use crate::range_hash::{RangeHash, range_hash};
 use crate::reader::{Reader, Record, read_one};
 use crate::recovery::{Recovery, recover};
 use crate::replay::Replay;
@@ -203,6 +205,30 @@ impl Wal {
     /// [`Replay::ordered`] or [`Replay::partitioned`] is called.
     pub fn replay<'a>(&self, from: Lsn) -> Replay<'a> {
         Replay::new(Arc::clone(&self.shared), from)
+    }
+
+    /// The hash of the records of a range, for replicas to compare what they hold. Numbers that were
+    /// refused are no records. An empty range has [`RangeHash::EMPTY`].
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::NotFound`] when the end of the range is not durable yet, or its start was trimmed;
+    /// [`WalError::Corrupt`] and [`WalError::Io`] when a record in it cannot be read.
+    pub fn range_hash(&self, range: RangeInclusive<Lsn>) -> Result<RangeHash, WalError> {
+        self.range_hash_after(RangeHash::EMPTY, range)
+    }
+
+    /// As [`Wal::range_hash`], going on from the hash of the records before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Wal::range_hash`].
+    pub fn range_hash_after(
+        &self,
+        hash: RangeHash,
+        range: RangeInclusive<Lsn>,
+    ) -> Result<RangeHash, WalError> {
+        range_hash(&self.shared, hash, range)
     }
 
     /// Follows the log from the record `from` on, which may be yet to come.

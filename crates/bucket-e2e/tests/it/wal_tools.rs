@@ -1,7 +1,9 @@
 //! `bucket wal`: real logs, hurt on disk, looked into and exported; and logs of DurableWAL brought over.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use bucket_core::ByteCount;
 use bucket_e2e::{Done, Sandbox};
@@ -123,6 +125,45 @@ fn a_repair_is_made_on_demand_after_a_backup_and_never_beside_a_living_owner() {
 
     let bucket = Sandbox::with_bucket(&[]);
     bucket.run(&["wal", "repair", "local", "--apply"]).expect_code(2);
+}
+
+#[test]
+fn the_newest_records_are_shown_and_those_that_come_are_followed() {
+    let sandbox = Sandbox::new();
+    let wal = log(&sandbox, 30);
+    let done = sandbox.run(&["wal", "tail", "log"]).expect_code(0);
+    let lines: Vec<_> = done.stdout.lines().collect();
+    assert_eq!(lines.len(), 10);
+    assert!(
+        lines[0].starts_with("21 op 1000 B ") && lines[9].starts_with("30 op 1000 B "),
+        "{lines:?}"
+    );
+    let objects =
+        sandbox.run(&["--json", "wal", "tail", "log", "--from", "29"]).expect_code(0).objects();
+    let numbers: Vec<_> = objects.iter().map(|object| object["lsn"].as_u64().unwrap()).collect();
+    assert_eq!((numbers, &objects[0]["len"]), (vec![29, 30], &1_000.into()));
+
+    // Beside its living owner, over the end of a segment.
+    let mut child = sandbox
+        .command(&["--json", "wal", "tail", "log", "--from", "30", "--follow"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || {
+        let value: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        value["lsn"].as_u64().unwrap()
+    };
+    assert_eq!(next(), 30);
+    for n in 31..=120 {
+        wal.append(&[7; 1_000]).unwrap();
+        if n % 30 == 0 {
+            (n - 29..=n).for_each(|n| assert_eq!(next(), n));
+        }
+    }
+    assert!(wal.stats().segments > 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! [`Window`] holds a part of a file, [`Walk`] goes through one segment, [`Cursor`] through a log.
 
 mod cursor;
+mod outside;
 mod place;
 mod source;
 mod walk;
@@ -15,6 +16,7 @@ use crate::lsn::Lsn;
 use crate::sync::Arc;
 
 pub(crate) use self::cursor::{Cursor, mark, read_one};
+pub use self::outside::Follower;
 pub(crate) use self::place::{Place, load};
 pub(crate) use self::source::Source;
 pub(crate) use self::walk::{Found, Step, Walk};

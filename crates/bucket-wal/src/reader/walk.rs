@@ -214,6 +214,49 @@ impl Walk {
         Ok(None)
     }
 
+    /// Where the next frame ends, if it is there with all of its contents, in a file of the length `len`.
+    pub(crate) fn whole_frame(&mut self, len: u64) -> io::Result<Option<u64>> {
+        let known = std::mem::replace(&mut self.end, len);
+        let outline = self.frame_at(self.at);
+        self.end = known;
+        let Some(outline) = outline? else { return Ok(None) };
+        let frame = self.window.bytes(self.at, outline.len);
+        let (mut table, mut payloads) =
+            (&frame[HEADER_LEN..outline.payload_start], &frame[outline.payload_start..]);
+        for _ in 0..outline.count {
+            let Some((entry, used)) = frame::entry(table) else { return Ok(None) };
+            let (payload, rest) = payloads.split_at(entry.len as usize);
+            if crc32fast::hash(payload) != entry.crc {
+                return Ok(None);
+            }
+            (table, payloads) = (&table[used..], rest);
+        }
+        Ok(Some(self.at + outline.len as u64))
+    }
+
+    /// Where the first frame behind the one at the current place ends, which is not whole; `None` when
+    /// nothing was written here, or nothing that validates comes after it.
+    pub(crate) fn frame_behind(&mut self, len: u64) -> io::Result<Option<u64>> {
+        if !self.window.fill(self.at, HEADER_LEN, len)?
+            || self.window.bytes(self.at, HEADER_LEN).iter().all(|&byte| byte == 0)
+        {
+            return Ok(None);
+        }
+        let (at, known) = (self.at, std::mem::replace(&mut self.end, len));
+        let found = self.resync();
+        let frame = if self.at < len { self.frame_at(self.at) } else { Ok(None) };
+        let end = frame.map(|frame| frame.map(|frame| self.at + frame.len as u64));
+        (self.at, self.end) = (at, known);
+        found.and(end)
+    }
+
+    /// Has everything read again.
+    pub(crate) const fn forget(&mut self) {
+        if self.frame.is_none() {
+            self.window.forget();
+        }
+    }
+
     /// The frame at `at`, in memory as a whole; `None` when there is none that validates.
     fn frame_at(&mut self, at: u64) -> io::Result<Option<Outline>> {
         if !self.window.fill(at, HEADER_LEN, self.end)? {

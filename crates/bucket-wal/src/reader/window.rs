@@ -75,6 +75,11 @@ impl Window {
         Ok(true)
     }
 
+    /// Has everything read again.
+    pub(crate) const fn forget(&mut self) {
+        self.len = 0;
+    }
+
     /// Bytes that [`Window::fill`] has brought in.
     pub(crate) fn bytes(&self, offset: u64, n: usize) -> &[u8] {
         let from = (offset - self.start) as usize;

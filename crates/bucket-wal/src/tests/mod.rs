@@ -25,6 +25,8 @@ mod policies;
 #[cfg(all(not(bucket_loom), unix))]
 mod reading;
 #[cfg(not(bucket_loom))]
+mod reading_twin;
+#[cfg(not(bucket_loom))]
 mod recovery;
 #[cfg(all(not(bucket_loom), unix))]
 mod replaying;

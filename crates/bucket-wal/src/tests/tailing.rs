@@ -10,7 +10,7 @@ use std::time::Duration;
 use bucket_core::ByteCount;
 
 use super::fault_vfs::FaultVfs;
-use crate::{Lsn, ReadLevel, SyncPolicy, Tail, Wal, WalError};
+use crate::{Follower, Lsn, ReadLevel, SyncPolicy, Tail, Wal, WalError};
 
 /// Long enough never to be reached by a test that passes.
 const EVER: Duration = Duration::from_secs(600);
@@ -167,4 +167,78 @@ fn refused_numbers_and_trimmed_records_are_left_out() {
     assert!(found.windows(2).all(|pair| pair[1] == pair[0] + 1));
     assert_eq!(found.last(), Some(&203));
     assert_eq!(numbers(&mut tail), found, "one that fell behind is no worse off");
+}
+
+fn follow(follower: &mut Follower) -> Vec<u64> {
+    std::iter::from_fn(|| follower.try_next().unwrap()).map(|record| record.lsn.get()).collect()
+}
+
+#[test]
+fn a_log_is_followed_from_outside_across_segments_trims_and_another_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || Wal::options().segment_size(ByteCount::kib(64)).unwrap();
+    let mut follower = Wal::options().follow(dir.path(), Lsn::new(2));
+    assert!(follow(&mut follower).is_empty());
+    let (wal, _) = options().open(dir.path()).unwrap();
+    let mut next = 2;
+    for round in 1..=30_u64 {
+        for n in 0..10 {
+            wal.append(&vec![n; (round * 97) as usize]).unwrap();
+        }
+        let seen = follow(&mut follower);
+        assert!(seen.iter().copied().eq(next..=round * 10), "{seen:?}");
+        next = round * 10 + 1;
+    }
+    assert!(wal.stats().segments > 3);
+    wal.checkpoint(Lsn::new(300), b"").unwrap();
+    let mut late = Wal::options().follow(dir.path(), Lsn::new(1));
+    assert_eq!(late.try_next().unwrap().unwrap().lsn.get(), 1);
+    wal.checkpoint(Lsn::new(301), b"").unwrap();
+    // The newest record is copied into a segment of its own, and comes once.
+    drop(wal);
+    let (wal, recovery) = options().open(dir.path()).unwrap();
+    assert_eq!(recovery.report().last_lsn.get(), 300);
+    wal.append(b"301").unwrap();
+    assert_eq!(follow(&mut follower), [301]);
+    let seen = follow(&mut late);
+    assert_eq!((seen[0], seen.last()), (2, Some(&301)));
+    assert!(seen.windows(2).filter(|pair| pair[1] != pair[0] + 1).count() == 1, "{seen:?}");
+}
+
+#[test]
+fn a_follower_waits_for_a_frame_that_is_half_there_and_passes_over_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path()).unwrap();
+    for n in 1..=5_u8 {
+        wal.append(&[n; 1_000]).unwrap();
+    }
+    let path = dir.path().join(crate::segment::file_name(1));
+    let whole = std::fs::read(&path).unwrap();
+    let frame = |n: usize| 4_096 + (n - 1) * 1_032;
+    // The newest frame without its second half, as if it were being written.
+    let mut half = whole.clone();
+    half[frame(5) + 500..].fill(0);
+    std::fs::write(&path, half).unwrap();
+    let mut follower = Wal::options().follow(dir.path(), Lsn::new(1));
+    assert_eq!(follow(&mut follower), [1, 2, 3, 4]);
+    std::fs::write(&path, &whole).unwrap();
+    assert_eq!(follow(&mut follower), [5]);
+
+    for (at, lost) in [(frame(2) + 9, 2), (frame(3) + 600, 3)] {
+        let mut hurt = whole.clone();
+        hurt[at] ^= 1;
+        std::fs::write(&path, hurt).unwrap();
+        let mut follower = Wal::options().follow(dir.path(), Lsn::new(1));
+        let (mut seen, mut errors) = (Vec::new(), 0);
+        loop {
+            match follower.try_next() {
+                Ok(Some(record)) => seen.push(record.lsn.get()),
+                Ok(None) => break,
+                Err(WalError::Corrupt { first_lsn, .. }) if first_lsn.get() == lost => errors += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(errors, 1);
+        assert!(seen.into_iter().eq((1..=5).filter(|n| *n != lost)));
+    }
 }

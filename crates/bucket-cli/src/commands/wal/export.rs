@@ -96,7 +96,7 @@ fn write_record(writer: &mut dyn Write, record: &Record) -> io::Result<()> {
 }
 
 /// RFC 4648 section 4, with padding.
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
         let byte = |n: usize| u32::from(group.get(n).copied().unwrap_or(0));

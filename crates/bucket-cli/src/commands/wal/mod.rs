@@ -5,6 +5,7 @@ mod export;
 mod import;
 mod inspect;
 mod repair;
+mod tail;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub(crate) fn run(args: &WalArgs, out: &Output) -> Result<ExitCode, Failure> {
         WalCommand::ImportLegacy(args) => import::run(args, out),
         WalCommand::Inspect(args) => inspect::inspect(args, out),
         WalCommand::Repair(args) => repair::run(args, out),
+        WalCommand::Tail(args) => tail::run(args, out),
         WalCommand::Verify(args) => inspect::verify(args, out),
     }
 }
