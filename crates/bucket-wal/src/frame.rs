@@ -298,14 +298,61 @@ const fn record_kind(value: u64) -> Option<RecordKind> {
     }
 }
 
+/// The check of a frame. Nearly all are of some forty bytes, which the hasher, made for long inputs, would
+/// go through one by one; that took a quarter of the time of reading 1 KiB records.
 fn checksum(seed: &Hasher, offset: u64, covered: &[u8]) -> u32 {
     let mut hasher = seed.clone();
     if !planted::is_unseeded() {
         hasher.update(&offset.to_le_bytes());
     }
+    let crc = crc_of_few(seed.clone().finalize(), &offset.to_le_bytes());
+    if covered.len() < 128 {
+        return crc_of_few(crc, covered);
+    }
+    let mut hasher = Hasher::new_with_initial(crc);
     hasher.update(covered);
     hasher.finalize()
 }
+
+/// CRC-32 (IEEE), eight bytes at a time: "slicing by 8", Kounavis and Berry 2005.
+fn crc_of_few(crc: u32, bytes: &[u8]) -> u32 {
+    let mut crc = !crc;
+    let (eights, rest) = bytes.as_chunks::<8>();
+    for eight in eights {
+        let word = u64::from_le_bytes(*eight) ^ u64::from(crc);
+        crc = (0..8).fold(0, |crc, n| crc ^ CRC_TABLES[7 - n][(word >> (8 * n)) as usize & 0xff]);
+    }
+    for byte in rest {
+        crc = crc >> 8 ^ CRC_TABLES[0][((crc ^ u32::from(*byte)) & 0xff) as usize];
+    }
+    !crc
+}
+
+/// What a byte does to the check when so many bytes follow it.
+static CRC_TABLES: [[u32; 256]; 8] = {
+    let mut tables = [[0; 256]; 8];
+    let mut n = 0;
+    while n < 256 {
+        let (mut crc, mut bit) = (n as u32, 0);
+        while bit < 8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+            bit += 1;
+        }
+        tables[0][n] = crc;
+        n += 1;
+    }
+    let mut t = 1;
+    while t < 8 {
+        let mut n = 0;
+        while n < 256 {
+            let before = tables[t - 1][n];
+            tables[t][n] = before >> 8 ^ tables[0][(before & 0xff) as usize];
+            n += 1;
+        }
+        t += 1;
+    }
+    tables
+};
 
 fn push_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -384,6 +431,16 @@ mod tests {
                 // Zero when the bit was padding.
                 prop_assert!(damaged <= 1);
             }
+        }
+
+        #[test]
+        fn the_check_of_few_bytes_is_that_of_many(
+            start in any::<u32>(),
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let mut hasher = Hasher::new_with_initial(start);
+            hasher.update(&bytes);
+            prop_assert_eq!(crc_of_few(start, &bytes), hasher.finalize());
         }
 
         #[test]

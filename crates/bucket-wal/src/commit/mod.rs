@@ -497,7 +497,11 @@ impl State {
         self.uncounted.0 += records;
         self.uncounted.1 += bytes;
         self.stats.groups += 1;
-        self.written.push(batch.done);
+        match self.written.last_mut() {
+            // One that nobody waits for and nobody can, for no ticket is left, stands for nothing.
+            Some(last) if Arc::strong_count(last) == 1 => *last = batch.done,
+            _ => self.written.push(batch.done),
+        }
     }
 
     /// The batch was refused, and its numbers are left out.

@@ -48,31 +48,39 @@ impl Window {
         if offset.checked_add(n as u64).is_none_or(|end| end > limit) {
             return Ok(false);
         }
-        let want = n.max(self.ahead).min(usize::try_from(limit - offset).unwrap_or(usize::MAX));
         // What is there already is moved and not read again.
-        let kept = match offset.checked_sub(self.start) {
+        let start = Self::start_for(offset);
+        let kept = match start.checked_sub(self.start) {
             Some(skip) if skip < self.len as u64 => {
                 self.buf.copy_within(skip as usize..self.len, 0);
                 self.len - skip as usize
             }
             _ => 0,
         };
-        (self.start, self.len) = (offset, kept);
+        (self.start, self.len) = (start, kept);
+        let need = (offset - start) as usize + n;
+        let left = usize::try_from(limit - start).unwrap_or(usize::MAX);
+        let want = need.next_multiple_of(PAGE as usize).max(self.ahead).min(left);
         if self.buf.len() < want {
             self.buf.resize(want, 0);
         } else if self.buf.len() > self.ahead.max(want) {
             self.buf.truncate(self.ahead.max(want));
             self.buf.shrink_to_fit();
         }
-        let at = offset + kept as u64;
+        let at = start + kept as u64;
         if self.file.read_exact_at(&mut self.buf[kept..want], at).is_ok() {
             self.len = want;
             return Ok(true);
         }
         // Something ahead cannot be read; what is needed perhaps can.
-        self.file.read_exact_at(&mut self.buf[kept..n], at)?;
-        self.len = n;
+        self.file.read_exact_at(&mut self.buf[kept..need], at)?;
+        self.len = need;
         Ok(true)
+    }
+
+    /// Where the memory begins for what lies at `offset`.
+    pub(crate) const fn start_for(offset: u64) -> u64 {
+        offset - offset % PAGE
     }
 
     /// Has everything read again.
@@ -86,3 +94,7 @@ impl Window {
         &self.buf[from..from + n]
     }
 }
+
+/// Reads begin at multiples of this, in the file and in memory alike: a copy between places that are
+/// aligned differently takes twice as long.
+const PAGE: u64 = 4 << 10;

@@ -195,7 +195,7 @@ impl Verified {
         let mut window = Window::with_memory(file, piece.len() as usize, self.bytes);
         // When all of it is in memory, records stay where they are.
         let is_whole = window.fill(piece.at, piece.len() as usize, piece.end).is_ok();
-        let mut copies = Vec::new();
+        let (start, mut copies) = (Window::start_for(piece.at), Vec::new());
         let source = Arc::clone(&piece.source);
         let mut walk = Walk::new(source, window, piece.at, piece.end, piece.first_lsn);
         while let Some(step) = piece.step(shared, &mut walk, from, until) {
@@ -204,6 +204,11 @@ impl Verified {
                     let record = walk.record(&found);
                     let start =
                         if is_whole { (found.offset - piece.at) as usize } else { copies.len() };
+                    if is_whole {
+                        (found.offset - start) as usize
+                    } else {
+                        copies.len()
+                    };
                     if !is_whole {
                         copies.extend_from_slice(record.payload);
                     }

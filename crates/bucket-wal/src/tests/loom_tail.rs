@@ -119,8 +119,10 @@ fn a_tail_that_waits_hears_of_a_failed_sync() {
 
 /// A thread that waits for two records and looks at each whether it was synced.
 fn follow(wal: &Wal, disk: &Disk, level: ReadLevel) -> JoinHandle<Vec<(Vec<u8>, bool)>> {
-    let (tail, disk) = (wal.tail(Lsn::new(2), level), disk.clone());
+    let (wal, tail, disk) = (wal.clone(), wal.tail(Lsn::new(2), level), disk.clone());
     thread::spawn(move || {
+        // A model that hangs must not drop its last handle in the thread that notices.
+        let _owned = wal;
         let seen = tail.take(2).map(|record| {
             let payload = record.unwrap().payload;
             let synced = disk.has_synced(&payload);
