@@ -179,6 +179,11 @@ struct StdFile {
 }
 
 impl VfsFile for StdFile {
+    #[cfg(feature = "mmap")]
+    fn map(&self) -> io::Result<Option<crate::Map>> {
+        crate::Map::new(&self.0).map(Some)
+    }
+
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         #[cfg(unix)]
         return std::os::unix::fs::FileExt::read_at(&self.file, buf, offset);

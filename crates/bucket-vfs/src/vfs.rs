@@ -141,6 +141,18 @@ pub trait VfsFile: fmt::Debug + Send + Sync + 'static {
         1
     }
 
+    /// All of the file in memory, for reading, or `None` where that is not to be had. Only for a file that
+    /// nobody writes to or cuts any more: see [`Map`](crate::Map) for what happens else.
+    ///
+    /// # Errors
+    ///
+    /// As the operating system reports them.
+    #[cfg(feature = "mmap")]
+    #[cfg_attr(bucket_docsrs, doc(cfg(feature = "mmap")))]
+    fn map(&self) -> io::Result<Option<crate::Map>> {
+        Ok(None)
+    }
+
     /// Fills `buf` from `offset`.
     ///
     /// # Errors

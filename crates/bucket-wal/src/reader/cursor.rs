@@ -106,13 +106,15 @@ impl Cursor {
         match open(&self.shared, &spot) {
             Ok(file) => {
                 let old = self.walk.take().map(Walk::into_window);
-                let window = match old.or_else(|| self.spare.take()) {
+                let map = if spot.is_sealed { spot.source.map(&*file) } else { None };
+                let mut window = match old.or_else(|| self.spare.take()) {
                     Some(mut window) => {
                         window.reuse(file);
                         window
                     }
                     None => Window::new(file, self.ahead),
                 };
+                window.use_map(map);
                 let Spot { source, mut at, end, mut first_lsn, is_unmarked, .. } = spot;
                 if is_unmarked && self.next > first_lsn {
                     let marks = mark(&self.shared, &source, end)?;

@@ -3,6 +3,7 @@
 //! [`Window`] holds a part of a file, [`Walk`] goes through one segment, [`Cursor`] through a log.
 
 mod cursor;
+mod map;
 mod outside;
 mod place;
 mod source;
@@ -16,6 +17,7 @@ use crate::lsn::Lsn;
 use crate::sync::Arc;
 
 pub(crate) use self::cursor::{Cursor, mark, read_one};
+pub(crate) use self::map::Map;
 pub use self::outside::Follower;
 pub(crate) use self::place::{Place, load};
 pub(crate) use self::source::Source;

@@ -4,6 +4,7 @@ use std::io;
 
 use bucket_vfs::VfsFile;
 
+use crate::reader::Map;
 use crate::sync::Arc;
 
 /// A part of a file in memory.
@@ -18,16 +19,18 @@ pub(crate) struct Window {
     // Invariant: `len` bytes at the front of `buf` are those of the file at `start`.
     buf: Vec<u8>,
     len: usize,
+    /// All of the file, which makes the rest superfluous.
+    map: Option<Arc<Map>>,
 }
 
 impl Window {
     pub(crate) const fn new(file: Arc<dyn VfsFile>, ahead: usize) -> Self {
-        Self { file, ahead, start: 0, buf: Vec::new(), len: 0 }
+        Self { file, ahead, start: 0, buf: Vec::new(), len: 0, map: None }
     }
 
     /// With memory that was used before.
     pub(crate) const fn with_memory(file: Arc<dyn VfsFile>, ahead: usize, buf: Vec<u8>) -> Self {
-        Self { file, ahead, start: 0, buf, len: 0 }
+        Self { file, ahead, start: 0, buf, len: 0, map: None }
     }
 
     pub(crate) fn into_memory(self) -> Vec<u8> {
@@ -38,10 +41,23 @@ impl Window {
     pub(crate) fn reuse(&mut self, file: Arc<dyn VfsFile>) {
         self.file = file;
         self.len = 0;
+        self.map = None;
+    }
+
+    /// Takes the bytes from memory, if there is a map.
+    pub(crate) fn use_map(&mut self, map: Option<Arc<Map>>) {
+        self.map = map;
     }
 
     /// Has the `n` bytes at `offset` in memory; false when they reach beyond `limit`.
     pub(crate) fn fill(&mut self, offset: u64, n: usize, limit: u64) -> io::Result<bool> {
+        if let Some(map) = &self.map {
+            let end = offset.checked_add(n as u64).filter(|end| *end <= limit);
+            return match end {
+                Some(end) if end > map.len() as u64 => Err(io::ErrorKind::UnexpectedEof.into()),
+                end => Ok(end.is_some()),
+            };
+        }
         if offset >= self.start && offset + n as u64 <= self.start + self.len as u64 {
             return Ok(true);
         }
@@ -90,6 +106,9 @@ impl Window {
 
     /// Bytes that [`Window::fill`] has brought in.
     pub(crate) fn bytes(&self, offset: u64, n: usize) -> &[u8] {
+        if let Some(map) = &self.map {
+            return &map[offset as usize..][..n];
+        }
         let from = (offset - self.start) as usize;
         &self.buf[from..from + n]
     }

@@ -16,7 +16,7 @@ use crate::reader::RecordRef;
 use crate::sync::Arc;
 
 use self::crew::{Crew, Role};
-use self::piece::Planner;
+use self::piece::{Memory, Planner};
 
 /// How the records of a log are to be replayed. Made by [`Wal::replay`](crate::Wal::replay).
 ///
@@ -202,7 +202,7 @@ impl<'a> Replay<'a> {
     ) -> Result<Replayed, ReplayError<E>> {
         let (mut planner, total) = self.plan();
         let mut reporter = Reporter::new(self.on_progress, self.on_damage, total);
-        let (mut done, mut buf) = (Replayed::default(), Vec::new());
+        let (mut done, mut memory) = (Replayed::default(), Memory::default());
         while let Some(piece) = planner.next_piece() {
             let piece = match piece {
                 Ok(piece) => piece,
@@ -230,6 +230,25 @@ impl<'a> Replay<'a> {
                     }
                 },
             )?;
+            memory =
+                piece.each(
+                    &self.shared,
+                    memory,
+                    self.from,
+                    self.until,
+                    &mut |record| match record {
+                        Ok(record) => {
+                            done.records += 1;
+                            done.payload_bytes += record.payload.len() as u64;
+                            let lsn = record.lsn;
+                            apply(record).map_err(|error| ReplayError::Apply { lsn, error })
+                        }
+                        Err((_, error)) => {
+                            done.damaged += 1;
+                            reporter.damage(error).map_err(ReplayError::Wal)
+                        }
+                    },
+                )?;
             reporter.progress(piece.len());
         }
         reporter.end();

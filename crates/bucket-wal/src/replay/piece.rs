@@ -2,12 +2,14 @@
 
 use std::ops::RangeInclusive;
 
+use bucket_vfs::VfsFile;
+
 use crate::commit::Shared;
 use crate::error::WalError;
 use crate::frame::RecordKind;
 use crate::index::{After, Spot};
 use crate::lsn::Lsn;
-use crate::reader::{RecordRef, Source, Step, Walk, Window, mark};
+use crate::reader::{Map, RecordRef, Source, Step, Walk, Window, mark};
 use crate::sync::Arc;
 
 /// Pieces end at the first mark behind so many bytes.
@@ -20,6 +22,7 @@ pub(super) struct Piece {
     at: u64,
     end: u64,
     first_lsn: u64,
+    is_sealed: bool,
 }
 
 /// Cuts a log into pieces, in order.
@@ -80,9 +83,9 @@ impl Planner {
             let (at, first_lsn) = (spot.at, spot.first_lsn);
             (spot.at, spot.first_lsn) =
                 mark.map_or((spot.end, first_lsn), |mark| (mark.offset, mark.first_lsn));
-            let (source, end) = (Arc::clone(&spot.source), spot.at);
+            let (source, end, is_sealed) = (Arc::clone(&spot.source), spot.at, spot.is_sealed);
             self.next = Some(spot);
-            return Some(Ok(Piece { source, at, end, first_lsn }));
+            return Some(Ok(Piece { source, at, end, first_lsn, is_sealed }));
         }
     }
 }
@@ -96,26 +99,32 @@ impl Piece {
     pub(super) fn each<E>(
         &self,
         shared: &Shared,
-        buf: Vec<u8>,
+        memory: Memory,
         from: u64,
         until: u64,
-        sink: &mut dyn FnMut(Result<RecordRef<'_>, Damaged>) -> Result<(), E>,
-    ) -> Result<Vec<u8>, E> {
+        sink: &mut Sink<'_, E>,
+    ) -> Result<Memory, E> {
         let file = match self.source.open(shared.index()) {
             Ok(file) => file,
             // Trimmed away since it was planned.
             Err(_) if !shared.index().lock().contains(self.source.header.segment_id) => {
-                return Ok(buf);
+                return Ok(memory);
             }
-            Err(error) => return sink(Err((self.first_lsn, error))).map(|()| buf),
+            Err(error) => return sink(Err((self.first_lsn, error))).map(|()| memory),
         };
-        let window = Window::with_memory(file, READ, buf);
+        let map = self.map(&*file);
+        let mut window = Window::with_memory(file, READ, memory.buf);
+        window.use_map(map.clone());
         let source = Arc::clone(&self.source);
         let mut walk = Walk::new(source, window, self.at, self.end, self.first_lsn);
         while let Some(step) = self.step(shared, &mut walk, from, until) {
             sink(step.map(|found| walk.record(&found)))?;
         }
-        Ok(walk.into_window().into_memory())
+        Ok(Memory { buf: walk.into_window().into_memory(), map })
+    }
+
+    fn map(&self, file: &dyn VfsFile) -> Option<Arc<Map>> {
+        if self.is_sealed { self.source.map(file) } else { None }
     }
 
     fn step(
@@ -142,6 +151,20 @@ impl Piece {
     }
 }
 
+/// What takes records, or places that cannot be read.
+type Sink<'a, E> = dyn FnMut(Result<RecordRef<'_>, Damaged>) -> Result<(), E> + 'a;
+
+/// What a piece leaves behind for the next one.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    buf: Vec<u8>,
+    #[expect(
+        dead_code,
+        reason = "kept so that the next piece of the segment need not map it again"
+    )]
+    map: Option<Arc<Map>>,
+}
+
 /// How much is read at a time when the records are handed out at once.
 const READ: usize = 256 << 10;
 
@@ -149,6 +172,7 @@ const READ: usize = 256 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Verified {
     bytes: Vec<u8>,
+    map: Option<Arc<Map>>,
     items: Vec<Item>,
     damaged: Vec<(usize, Damaged)>,
     pub(super) len: u64,
@@ -192,10 +216,13 @@ impl Verified {
                 return self;
             }
         };
+        self.map = piece.map(&*file);
         let mut window = Window::with_memory(file, piece.len() as usize, self.bytes);
+        window.use_map(self.map.clone());
         // When all of it is in memory, records stay where they are.
         let is_whole = window.fill(piece.at, piece.len() as usize, piece.end).is_ok();
-        let (start, mut copies) = (Window::start_for(piece.at), Vec::new());
+        let start = if self.map.is_some() { 0 } else { Window::start_for(piece.at) };
+        let mut copies = Vec::new();
         let source = Arc::clone(&piece.source);
         let mut walk = Walk::new(source, window, piece.at, piece.end, piece.first_lsn);
         while let Some(step) = piece.step(shared, &mut walk, from, until) {
@@ -224,6 +251,7 @@ impl Verified {
             }
         }
         self.bytes = if is_whole { walk.into_window().into_memory() } else { copies };
+        self.map = self.map.filter(|_| is_whole);
         self
     }
 
@@ -242,7 +270,8 @@ impl Verified {
                 return Some(Delivery::Damaged(damaged));
             }
             let (_, item) = items.next()?;
-            let payload = &self.bytes[item.start..item.start + item.len as usize];
+            let bytes = self.map.as_ref().map_or(self.bytes.as_slice(), |map| map);
+            let payload = &bytes[item.start..item.start + item.len as usize];
             let record = RecordRef { lsn: Lsn::new(item.lsn), kind: item.kind, payload };
             Some(Delivery::Record(item.part as usize, record))
         })

@@ -95,13 +95,21 @@ impl Model {
         prop_assert_eq!(self.check("tail", from, &followed)?, first);
         let mut replayed = Vec::new();
         let replay = wal.replay(start).threads(threads);
-        replay.ordered(|record| Ok::<_, Infallible>(replayed.push(record.to_record()))).unwrap();
+        let push = |record: RecordRef<'_>| {
+            replayed.push(record.to_record());
+            Ok::<_, Infallible>(())
+        };
+        replay.ordered(push).unwrap();
         prop_assert_eq!(self.check("replay", from, &replayed)?, first);
         let parts = crate::sync::Mutex::new(Vec::new());
         let replay = wal.replay(start).threads(threads);
         let key = |record: &RecordRef<'_>| record.lsn.get();
         let push =
             |_, record: RecordRef<'_>| Ok::<_, Infallible>(parts.lock().push(record.to_record()));
+        let push = |_, record: RecordRef<'_>| {
+            parts.lock().push(record.to_record());
+            Ok::<_, Infallible>(())
+        };
         replay.partitioned(3, key, push).unwrap();
         let mut parts = std::mem::take(&mut *parts.lock());
         parts.sort_unstable_by_key(|record| record.lsn);

@@ -4,11 +4,11 @@ use std::convert::Infallible;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bucket_core::ByteCount;
 
+use crate::sync::Mutex;
 use crate::{Lsn, ReplayError, Wal, WalError};
 
 const COUNT: u64 = 3_000;
@@ -63,7 +63,11 @@ fn any_number_of_threads_hands_over_every_record_in_order() {
     }
     let mut seen = Vec::new();
     let replay = wal.replay(Lsn::new(10)).until(Lsn::new(20)).threads(2);
-    let done = replay.ordered(|record| Ok::<_, Infallible>(seen.push(record.lsn.get()))).unwrap();
+    let done = replay.ordered(|record| {
+        seen.push(record.lsn.get());
+        Ok::<_, Infallible>(())
+    });
+    let done = done.unwrap();
     assert!(seen.into_iter().eq(10..=20));
     assert_eq!(done.payload_bytes, (10..=20).map(|n| content(n).len() as u64).sum::<u64>());
 }
@@ -119,12 +123,12 @@ fn within_a_part_records_come_in_order_and_a_key_stays_in_its_part() {
             |record| record.lsn.get() % 50,
             |part, record| {
                 assert!(record.payload == content(record.lsn.get()));
-                seen[part].lock().unwrap().push(record.lsn.get());
+                seen[part].lock().push(record.lsn.get());
                 Ok::<_, Infallible>(())
             },
         );
         assert_eq!(done.unwrap().records, COUNT);
-        let seen: Vec<_> = seen.into_iter().map(|seen| seen.into_inner().unwrap()).collect();
+        let seen: Vec<_> = seen.into_iter().map(|seen| seen.into_inner()).collect();
         let mut part_of = [None; 50];
         for (part, lsns) in seen.iter().enumerate() {
             assert!(lsns.windows(2).all(|pair| pair[0] < pair[1]), "part {part}");
@@ -182,6 +186,11 @@ fn a_damaged_place_ends_the_replay_or_is_told_and_passed_over() {
         let replay = wal.replay(Lsn::new(1)).threads(threads).on_damage(|error| told.push(error));
         let done =
             replay.ordered(|record| Ok::<_, Infallible>(seen.push(record.lsn.get()))).unwrap();
+        let done = replay.ordered(|record| {
+            seen.push(record.lsn.get());
+            Ok::<_, Infallible>(())
+        });
+        let done = done.unwrap();
         assert_eq!((done.damaged, told.len()), (1, 1));
         let lost: Vec<_> = (1..=COUNT).filter(|n| !seen.contains(n)).collect();
         assert!((1..=7).contains(&lost.len()) && lost[0] == last + 1, "{lost:?}");
