@@ -50,7 +50,7 @@ pub enum ReadLevel {
 /// drop(wal);
 /// let seen: Vec<Vec<u8>> = follower.join().unwrap();
 /// assert_eq!(seen, [&b"first"[..], b"second"]);
-/// # Ok::<(), bucket_wal::WalError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 #[must_use = "a tail does nothing until it is read"]

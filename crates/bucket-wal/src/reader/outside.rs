@@ -55,7 +55,7 @@ impl WalOptions {
     /// assert!(follower.try_next()?.is_none());
     /// wal.append(b"hello")?;
     /// assert_eq!(follower.try_next()?.unwrap().payload, b"hello");
-    /// # Ok::<(), bucket_wal::WalError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn follow(&self, dir: impl AsRef<Path>, from: Lsn) -> Follower {
         let (vfs, dir) = (Arc::clone(&self.vfs), dir.as_ref().to_owned());
