@@ -162,7 +162,7 @@ pub enum WalError {
 
 impl WalError {
     pub(crate) fn io(op: &'static str, path: &Path, source: io::Error) -> Self {
-        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        if is_no_space(&source) {
             return Self::NoSpace { path: path.to_owned() };
         }
         Self::Io { op, path: path.to_owned(), source: Arc::new(source) }
@@ -195,6 +195,10 @@ impl WalError {
             Self::Corrupt { .. } | Self::DamagedTail { .. } | Self::MissingSegment { .. }
         )
     }
+}
+
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl Classified for WalError {

@@ -13,7 +13,7 @@ use bucket_vfs::{Vfs, VfsFile};
 
 use crate::draft::Draft;
 use crate::entropy::Entropy;
-use crate::error::WalError;
+use crate::error::{WalError, is_no_space};
 use crate::frame::{self, Entry, FrameKind, GROUP_LEN, MAX_COUNT};
 use crate::medium::{BLOCK, Medium};
 use crate::options::WalOptions;
@@ -41,6 +41,8 @@ pub(crate) struct Writer {
     /// Where the newest segment ends.
     last: Ending,
     active: Option<Active>,
+    /// Begun, and not announced yet, because the zeros that were to follow did not fit.
+    begun: Option<NewSegment>,
     buf: Vec<u8>,
     entropy: Entropy,
     planted: Planted,
@@ -126,6 +128,7 @@ impl Writer {
             epoch,
             last,
             active: None,
+            begun: None,
             buf: Vec::new(),
             entropy: options.entropy.clone(),
             planted: options.planted,
@@ -222,12 +225,18 @@ impl Writer {
     }
 
     /// Writes a frame that promises that everything so far is durable, and syncs it, so that the next
-    /// opening can trust the newest record without copying it.
-    pub(crate) fn promise(&mut self, next_lsn: u64) -> io::Result<()> {
+    /// opening can trust the newest record without copying it. `gap` says that the numbers before
+    /// `next_lsn` were given up, and nothing was written since.
+    pub(crate) fn promise(&mut self, next_lsn: u64, gap: bool) -> io::Result<()> {
         let Some(active) = &mut self.active else { return Ok(()) };
         self.buf.clear();
-        let (kind, end) = (FrameKind::Sync, active.end);
-        frame::encode(&mut self.buf, &active.seed, end, kind, next_lsn, end, &[], &[]);
+        let end = active.end;
+        if gap {
+            let kind = FrameKind::Gap;
+            frame::encode(&mut self.buf, &active.seed, end, kind, next_lsn, end, &[], &[]);
+        }
+        let (kind, at) = (FrameKind::Sync, end + self.buf.len() as u64);
+        frame::encode(&mut self.buf, &active.seed, at, kind, next_lsn, end, &[], &[]);
         active.medium.write(&self.buf, end)?;
         active.medium.sync()?;
         active.end += self.buf.len() as u64;
@@ -298,17 +307,16 @@ impl Writer {
             .active
             .as_ref()
             .is_none_or(|active| active.end > HEADER_LEN && active.end + need > self.segment_bytes);
-        let mut begun = None;
         if full {
             match self.begin_segment(first_lsn) {
-                Ok(segment) => begun = Some(segment),
+                Ok(segment) => self.begun = Some(segment),
                 // What frees space may go on in the zeros behind a segment that is long enough already.
                 Err(CommitError::NotWritten(WalError::NoSpace { .. }))
                     if keep == 0 && self.reaches(need) => {}
                 Err(error) => return Err(error),
             }
         }
-        let Some(active) = &mut self.active else { return Ok(begun) };
+        let Some(active) = &mut self.active else { return Ok(None) };
 
         let not_written = |active: &Active, op, error| {
             let path = self.dir.join(segment::file_name(active.header.segment_id));
@@ -335,7 +343,7 @@ impl Writer {
                 }
             }
         }
-        Ok(begun)
+        Ok(self.begun.take())
     }
 
     /// Whether this many bytes fit behind the end without asking the file system for space.
@@ -461,10 +469,6 @@ pub(crate) fn encoded_bound(group: &Group) -> u64 {
 pub(crate) fn bound(records: usize, bytes: usize) -> u64 {
     let frames = bytes / GROUP_LEN * 2 + 3;
     (bytes + records * 9 + frames * (frame::HEADER_LEN + frame::ALIGN)) as u64
-}
-
-pub(crate) fn is_no_space(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn poisoned(error: io::Error) -> CommitError {

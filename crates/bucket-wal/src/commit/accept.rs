@@ -144,6 +144,8 @@ impl Shared {
     ) -> Result<MutexGuard<'a, State>, WalError> {
         state.leading = true;
         let first_lsn = state.next_lsn;
+        // What is left of a segment that may now end is not there for others.
+        state.room = (0, 0);
         drop(state);
         let mut writer = self.writer.lock();
         let need = bound(records.entries.len(), records.bytes);

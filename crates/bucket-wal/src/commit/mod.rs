@@ -46,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     policy: SyncPolicy,
     write_through: bool,
+    segment_bytes: u64,
     clock: SystemClock,
     state: Mutex<State>,
     /// Mirrors `State::durable`, for reading without the lock.
@@ -149,6 +150,7 @@ impl Shared {
             dir,
             policy: options.sync_policy,
             write_through: options.write_through,
+            segment_bytes: options.segment_bytes,
             clock: SystemClock::new(),
             state: Mutex::new(State {
                 open: Batch::new(next_lsn),
@@ -292,10 +294,12 @@ impl Shared {
             .then(|| std::mem::replace(&mut state.open, next));
         let gap = state.gap;
         if let Some(batch) = &batch {
-            // What it takes at most is not there for those who come meanwhile.
+            // What it takes at most is not there for those who come meanwhile; an empty segment takes one
+            // group of any length, and nothing after a long one.
             let taken = encoded_bound(&batch.group);
-            state.room.0 = state.room.0.saturating_sub(taken);
-            state.room.1 = state.room.1.saturating_sub(taken);
+            let rest = self.segment_bytes.saturating_sub(segment::HEADER_LEN + taken);
+            state.room.0 = state.room.0.saturating_sub(taken).min(rest);
+            state.room.1 = state.room.1.saturating_sub(taken).min(rest);
         }
         // Room for what was accepted without waiting is there already.
         let keep = self.policy == SyncPolicy::Always;
@@ -325,6 +329,13 @@ impl Shared {
                     self.enter(committed);
                 }
                 state.took(batch);
+            }
+            (Err(error @ CommitError::NotWritten(_)), Some(batch))
+                if self.policy != SyncPolicy::Always =>
+            {
+                // It was accepted, and there may be nobody left to hear that it is not.
+                state.written.push(batch.done);
+                synced = Err(error);
             }
             (Err(CommitError::NotWritten(error)), Some(batch)) => {
                 state.gave_up(&batch);
@@ -482,7 +493,7 @@ impl Shared {
         self.tell(&mut state);
         self.committer.notify_all();
         self.turn.notify_all();
-        let promised = self.writer.lock().promise(state.next_lsn);
+        let promised = self.writer.lock().promise(state.next_lsn, state.gap);
         state.lock = None;
         promised.map_err(|error| WalError::io("sync", &self.dir, error))
     }

@@ -181,6 +181,76 @@ fn a_full_disk_refuses_before_acceptance_and_the_log_goes_on_when_there_is_room(
     assert_eq!(wal.read(after).unwrap().payload, b"after");
 }
 
+/// The new segment has its name when the sync of its directory fails, and its header declares void what
+/// the old one takes from then on. The log went on in the old one, and what it acknowledged was gone after
+/// the next opening.
+#[test]
+fn a_rotation_whose_directory_sync_fails_poisons_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (vfs, faults) = FaultVfs::new();
+    let options = Wal::options().segment_size(ByteCount::kib(64)).unwrap();
+    let (wal, _) = options.vfs(vfs).open(dir.path()).unwrap();
+    let mut newest = wal.append(&[1; 40_000]).unwrap();
+    faults.fail_sync_dir.store(true, Ordering::SeqCst);
+    let error = wal.append(&[2; 40_000]).unwrap_err();
+    assert!(matches!(error, WalError::Poisoned { durable_lsn, .. } if durable_lsn == newest));
+    faults.fail_sync_dir.store(false, Ordering::SeqCst);
+    // Whatever else it says: what it takes must be there.
+    newest = wal.append(b"small").unwrap_or(newest);
+    drop(wal);
+    let (wal, recovery) = Wal::open(dir.path()).unwrap();
+    assert!(recovery.report().is_clean(), "{}", recovery.report());
+    assert_eq!(wal.reader(Lsn::new(1)).last().unwrap().unwrap().lsn, newest);
+}
+
+/// The segment had its name, and the zeros that were to follow did not fit: nobody was told of it, its
+/// records were looked for in the one before, and it was never trimmed, so that later the log missed what
+/// had been trimmed after it.
+#[test]
+fn a_segment_that_is_begun_on_a_full_disk_is_known_once_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (vfs, faults) = FaultVfs::new();
+    let options = Wal::options().segment_size(ByteCount::kib(64)).unwrap();
+    let (wal, _) = options.vfs(vfs).open(dir.path()).unwrap();
+    wal.append(&[1; 40_000]).unwrap();
+    faults.max_len.store(10 << 10, Ordering::SeqCst);
+    let error = wal.append(&[2; 40_000]).unwrap_err();
+    assert!(matches!(error, WalError::NoSpace { .. }), "{error}");
+    faults.max_len.store(u64::MAX, Ordering::SeqCst);
+    let after = wal.append(b"after").unwrap();
+    assert_eq!(wal.read(after).unwrap().payload, b"after");
+    assert_eq!(wal.stats().segments, 2);
+    let mut newest = after;
+    for _ in 0..6 {
+        newest = wal.append(&[3; 40_000]).unwrap();
+        wal.checkpoint(newest, b"").unwrap();
+    }
+    drop(wal);
+    let (wal, _) = Wal::open(dir.path()).unwrap();
+    assert_eq!(wal.read(newest).unwrap().payload, [3; 40_000]);
+}
+
+/// A clean end is a promise with the next number. After a refusal that number is not the one after the
+/// newest record, and the promise looked like damage: a log that was closed on a full disk never opened
+/// again.
+#[test]
+fn a_log_that_was_closed_after_a_refusal_opens_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (vfs, faults) = FaultVfs::new();
+    let (wal, _) = Wal::options().vfs(vfs).open(dir.path()).unwrap();
+    wal.append(b"before").unwrap();
+    faults.max_len.store(100 << 10, Ordering::SeqCst);
+    while wal.append(&[1; 4_000]).is_ok() {}
+    let newest = wal.durable_lsn();
+    wal.close().unwrap();
+    let (wal, recovery) = Wal::open(dir.path()).unwrap();
+    let report = recovery.report();
+    assert!(report.is_clean() && report.tail == TailState::Clean, "{report}");
+    assert_eq!(report.copied_records, 0, "{report}");
+    assert_eq!(wal.reader(Lsn::new(1)).last().unwrap().unwrap().lsn, newest);
+    assert!(wal.append(b"after").unwrap() > newest);
+}
+
 #[test]
 fn a_ticket_is_a_future_and_needs_no_waiter() {
     struct Unpark(std::thread::Thread);

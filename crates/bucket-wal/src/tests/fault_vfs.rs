@@ -17,6 +17,7 @@ pub(super) struct Faults {
     /// No file may grow beyond this length.
     pub(super) max_len: AtomicU64,
     pub(super) fail_sync: AtomicBool,
+    pub(super) fail_sync_dir: AtomicBool,
     pub(super) syncs: AtomicU64,
     pub(super) writes: AtomicU64,
     pub(super) reads: AtomicU64,
@@ -33,6 +34,7 @@ impl FaultVfs {
         let faults = Arc::new(Faults {
             max_len: AtomicU64::new(u64::MAX),
             fail_sync: AtomicBool::new(false),
+            fail_sync_dir: AtomicBool::new(false),
             syncs: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             reads: AtomicU64::new(0),
@@ -124,6 +126,9 @@ impl Vfs for FaultVfs {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        if self.faults.fail_sync_dir.load(Ordering::SeqCst) {
+            return Err(io::Error::other("planted sync failure"));
+        }
         StdVfs::new().sync_dir(path)
     }
 
