@@ -10,6 +10,8 @@ mod missing;
 mod sandbox;
 #[cfg(target_os = "linux")] // Looks after processes through /proc and pidfds.
 mod service;
+#[cfg(target_os = "linux")] // Takes processes, space and disks away.
+pub mod wal;
 
 // The public interface is:
 pub use missing::{Missing, skip};

@@ -20,6 +20,11 @@ impl Missing {
         Self { what, heavy: false }
     }
 
+    /// A right, usually that of root.
+    pub(crate) fn right(what: &str) -> Self {
+        Self { what: what.to_owned(), heavy: false }
+    }
+
     /// Something else that `cargo xtask services` installs.
     pub(crate) fn tool(what: &str) -> Self {
         Self { what: format!("{what}: `cargo xtask services` installs it"), heavy: false }

@@ -9,4 +9,6 @@ mod remote_down;
 #[cfg(target_os = "linux")]
 mod services;
 mod tune;
+#[cfg(target_os = "linux")]
+mod wal_proof;
 mod wal_tools;
