@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Outcome, Result, bench, deny, doc, drill, features, fmt, fuzz, in_ci, lint, loom, release,
-    self_test, services, sim, test, tidy, tools,
+    Outcome, Result, bench, deny, doc, drill, features, fmt, fuzz, in_ci, kill_wal, lint, loom,
+    power, release, self_test, services, sim, test, tidy, tools,
 };
 
 type Run = fn() -> Result;
@@ -35,6 +35,8 @@ const FULL_STEPS: &[(&str, Run)] = &[
     ("powerset", || features::run(true)),
     ("fuzz", || fuzz::run(None, 30)),
     ("servers", servers),
+    ("kill-wal", || kill_wal::run(500, 1)),
+    ("power", || power::run(&[])),
 ];
 
 pub(crate) fn run(full: bool, keep_going: bool) -> Result {

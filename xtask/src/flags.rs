@@ -20,6 +20,10 @@ usage: cargo xtask COMMAND
                      each published crate with each feature alone, with none and with all
   deny               licences, sources, duplicates and advisories of the dependencies
   drill              write, kill and check for 30 s with the real binary
+  kill-wal [--kills N] [--seed S]
+                     kill a process that writes to a log, 500 times or N, and check what is left
+  power [FILE-SYSTEM…]
+                     the log on ext4, xfs and btrfs, on a disk that loses its power at every flush
   self-test          plants every bug there is to plant, and sees each of them caught
   fuzz [TARGET] [--seconds N]
                      each fuzz target for 30 s, or N; needs a nightly toolchain
@@ -41,8 +45,10 @@ pub(crate) enum Command {
     Fmt { check: bool },
     Fuzz { target: Option<String>, seconds: u32 },
     Help,
+    KillWal { kills: u32, seed: u64 },
     Lint,
     Loom { filter: Option<String> },
+    Power { file_systems: Vec<String> },
     SelfTest,
     Release { all: bool, dry_run: bool, options: release::Options },
     Services { heavy: bool },
@@ -64,8 +70,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         Some("fmt") => Command::Fmt { check: false },
         Some("fuzz") => Command::Fuzz { target: None, seconds: 30 },
         Some("help" | "--help" | "-h") => Command::Help,
+        Some("kill-wal") => Command::KillWal { kills: 500, seed: 1 },
         Some("lint") => Command::Lint,
         Some("loom") => Command::Loom { filter: None },
+        Some("power") => Command::Power { file_systems: Vec::new() },
         Some("self-test") => Command::SelfTest,
         Some("release") => {
             let options = release::Options { allow_dirty: false, verify: true };
@@ -99,6 +107,14 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
             (Command::Ci { keep_going, .. }, "--keep-going") => *keep_going = true,
             (Command::Features { powerset }, "--powerset") => *powerset = true,
             (Command::Fmt { check }, "--check") => *check = true,
+            (Command::KillWal { kills, .. }, "--kills") => {
+                let number = args.next().and_then(|number| number.parse().ok());
+                *kills = number.filter(|n| *n > 0).ok_or("--kills needs a number above 0")?;
+            }
+            (Command::KillWal { seed, .. }, "--seed") => {
+                let number = args.next().and_then(|number| number.parse().ok());
+                *seed = number.ok_or("--seed needs a number")?;
+            }
             (Command::Loom { filter }, name) if filter.is_none() && !name.starts_with('-') => {
                 *filter = Some(name.to_owned());
             }
@@ -109,6 +125,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
             }
             (Command::Fuzz { target: target @ None, .. }, name) if !name.starts_with('-') => {
                 *target = Some(name.to_owned());
+            }
+            (Command::Power { file_systems }, name) if !name.starts_with('-') => {
+                file_systems.push(name.to_owned());
             }
             (Command::Release { all, .. }, "--all") => *all = true,
             (Command::Release { dry_run, .. }, "--dry-run") => *dry_run = true,
@@ -141,6 +160,10 @@ mod tests {
         assert_eq!(parse_line("ci --keep-going --full"), Ok(ci));
         assert_eq!(parse_line("features --powerset"), Ok(Command::Features { powerset: true }));
         assert_eq!(parse_line("fmt --check"), Ok(Command::Fmt { check: true }));
+        let kill = Command::KillWal { kills: 9, seed: 2 };
+        assert_eq!(parse_line("kill-wal --seed 2 --kills 9"), Ok(kill));
+        let power = Command::Power { file_systems: vec!["xfs".to_owned()] };
+        assert_eq!(parse_line("power xfs"), Ok(power));
         let filter = Some("late".to_owned());
         assert_eq!(parse_line("loom late"), Ok(Command::Loom { filter }));
         assert_eq!(parse_line("services --heavy"), Ok(Command::Services { heavy: true }));
@@ -189,8 +212,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused() {
-        let lines =
-            "|frob|tidy --check|test -p|ci extra|loom a b|loom -x|bench --x|bench --compare";
+        let lines = "|frob|tidy --check|test -p|ci extra|loom a b|loom -x|bench --x|bench --compare|kill-wal --kills 0|power -x";
         for line in lines.split('|') {
             assert!(parse_line(line).is_err(), "{line:?}");
         }

@@ -13,9 +13,11 @@ mod features;
 mod flags;
 mod fmt;
 mod fuzz;
+mod kill_wal;
 mod lint;
 mod loom;
 mod packages;
+mod power;
 mod release;
 mod self_test;
 mod services;
@@ -82,8 +84,10 @@ fn run(command: &Command) -> Result {
             println!("{}", flags::USAGE);
             Ok(Outcome::Done)
         }
+        Command::KillWal { kills, seed } => kill_wal::run(*kills, *seed),
         Command::Lint => lint::run(),
         Command::Loom { filter } => loom::run(filter.as_deref()),
+        Command::Power { file_systems } => power::run(file_systems),
         Command::SelfTest => self_test::run(),
         Command::Release { options, .. } => release::dry_run(*options),
         Command::Services { heavy } => services::run(*heavy),

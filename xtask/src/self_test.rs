@@ -40,6 +40,18 @@ pub(crate) fn run() -> Result {
             return Err(format!("nothing looks for {} in {package}", missing.join(", ")).into());
         }
     }
+    if cfg!(target_os = "linux") {
+        // The same bugs from outside: in a process that is killed, and in the order of its system calls.
+        let tests = Cmd::cargo("test --locked -p bucket-e2e --test it")
+            .args(["--target-dir", DIR, "planted_", "--", "--nocapture"])
+            .env("RUSTFLAGS", FLAGS);
+        let (ok, output) = tests.capture()?;
+        caught.extend(lines(&output));
+        if !ok {
+            println!("{output}");
+            return Err("a planted bug was not caught in a process of its own".into());
+        }
+    }
     if cfg!(unix) {
         let drill = Cmd::cargo("run --locked --release -p bucket-cli --bin bucket")
             .args(["--target-dir", DIR, "--", "drill", "--self-test"])

@@ -1,4 +1,4 @@
-//! `cargo xtask services [--heavy]`: installs the servers that the tests of `bucket-e2e` start.
+//! `cargo xtask services [--heavy]`: installs the servers and tools that the tests of `bucket-e2e` start.
 //!
 //! Debian's packages as root; what is no package goes where the tools are. Whatever is there already is
 //! left alone, so that the command is over at once the second time. Elsewhere it says what to install.
@@ -13,18 +13,7 @@ pub(crate) fn run(heavy: bool) -> Result {
     if !cfg!(target_os = "linux") {
         return Ok(Outcome::Skipped("the tests start real servers on Linux only"));
     }
-    let mut packages: Vec<&'static str> = PACKAGES
-        .iter()
-        .chain(if heavy { HEAVY_PACKAGES } else { &[] })
-        .filter(|(programs, _)| !programs.iter().all(|program| is_there(program)))
-        .map(|(_, package)| *package)
-        .collect();
-    packages.dedup();
-    if !packages.is_empty() && !install_packages(&packages)? {
-        println!(
-            "to install, on Debian: apt-get install --no-install-recommends {}",
-            packages.join(" ")
-        );
+    if !ensure(&[PACKAGES, if heavy { HEAVY_PACKAGES } else { &[] }].concat())? {
         return Ok(Outcome::Skipped("servers for the tests are missing (see above)"));
     }
     if tools::S3S_FS.find_or_install()?.is_none() {
@@ -40,6 +29,26 @@ pub(crate) fn run(heavy: bool) -> Result {
             .run()?;
     }
     Ok(Outcome::Done)
+}
+
+/// Programs, and the package that has them all.
+pub(crate) type Package = (&'static [&'static str], &'static str);
+
+/// Installs the packages whose programs are missing; where that is not ours to do, says which they are, and
+/// returns false.
+pub(crate) fn ensure(packages: &[Package]) -> Result<bool> {
+    let is_missing = |(programs, _): &&Package| !programs.iter().all(|program| is_there(program));
+    let missing = packages.iter().filter(is_missing);
+    let mut missing: Vec<&'static str> = missing.map(|(_, package)| *package).collect();
+    missing.dedup();
+    if missing.is_empty() || install_packages(&missing)? {
+        return Ok(true);
+    }
+    println!(
+        "to install, on Debian: apt-get install --no-install-recommends {}",
+        missing.join(" ")
+    );
+    Ok(false)
 }
 
 /// Installs packages where that is ours to do; false where it is not.
@@ -79,13 +88,13 @@ fn apt_get<'a>(args: impl IntoIterator<Item = &'a str>) -> Option<Cmd> {
 }
 
 #[cfg(unix)]
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 #[cfg(not(unix))]
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     false
 }
 
@@ -133,17 +142,17 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
-/// Programs, and the package that has them all.
-const PACKAGES: &[(&[&str], &str)] = &[
+const PACKAGES: &[Package] = &[
     (&["dbus-daemon"], "dbus"),
     (&["gnome-keyring-daemon"], "gnome-keyring"),
     (&["initdb", "postgres", "psql"], "postgresql"),
     (&["redis-server"], "redis-server"),
     (&["secret-tool"], "libsecret-tools"),
     (&["setpriv"], "util-linux"),
+    (&["strace"], "strace"),
 ];
 
-const HEAVY_PACKAGES: &[(&[&str], &str)] = &[(&["node"], "nodejs"), (&["npm"], "npm")];
+const HEAVY_PACKAGES: &[Package] = &[(&["node"], "nodejs"), (&["npm"], "npm")];
 
 const IPFS_VERSION: &str = "0.66.1";
 
