@@ -218,7 +218,6 @@ impl<'a> Worker<'a> {
         match error {
             WalError::Poisoned { durable_lsn, .. } => {
                 say(&Line::Poisoned { durable: durable_lsn.get() });
-                eprintln!("worker: {}", chain(error));
                 return Err(Stop);
             }
             WalError::Closed => return Err(Stop),

@@ -1,8 +1,10 @@
 //! The log with real processes: killed, with calls that fail, on small disks, with planted bugs.
 
 use std::path::Path;
+use std::process::Command;
 
 use bucket_e2e::wal::{Campaign, Disturbance, Injections, SmallDisk, file_size_limit};
+use bucket_e2e::{Sandbox, binary};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_wal");
 
@@ -27,6 +29,43 @@ fn a_call_that_fails_is_reported_and_what_was_acknowledged_is_found_again() {
         println!("{call}, and all after it: {outcomes}");
         assert!(outcomes.poisoned > 0, "{outcomes}");
     }
+}
+
+/// The command, whose bucket rests on the log: a put that meets a failing call fails aloud, or has happened.
+#[test]
+fn a_put_that_meets_a_failing_call_fails_aloud_or_is_found_again() {
+    if injections().is_none() {
+        return;
+    }
+    let sandbox = Sandbox::with_bucket(&[]);
+    sandbox.run(&["put", "-", "p:before"]).expect_code(0);
+    sandbox.take_remote_down();
+    let (mut failed, mut stored) = (0, Vec::new());
+    for call in ["fdatasync", "pwrite64", "fsync"] {
+        for when in 1..=10 {
+            let key = format!("p:{call}-{when}");
+            std::fs::write(sandbox.path("blob"), &key).unwrap();
+            let inject = format!("inject={call}:error=EIO:when={when}");
+            let mut command = Command::new("strace");
+            command.args(["-f", "-o", "/dev/null", "-e", &inject]).arg(binary());
+            command.args(["put", "blob", &key]).current_dir(sandbox.path(""));
+            command.env("BUCKET_PROFILES", sandbox.path("profiles.toml"));
+            let output = command.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!said.contains("panicked"), "{key}: {said}");
+            if output.status.success() {
+                stored.push(key);
+            } else {
+                assert!(!said.is_empty(), "{key} failed without a word");
+                failed += 1;
+            }
+        }
+    }
+    for key in &stored {
+        assert_eq!(&sandbox.run(&["cat", key]).expect_code(0).stdout, key);
+    }
+    println!("{failed} puts failed, {} were stored and found again", stored.len());
+    assert!(failed > 5 && !stored.is_empty(), "{failed} failed, {} stored", stored.len());
 }
 
 #[test]
