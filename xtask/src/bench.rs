@@ -42,6 +42,8 @@ fn peers(bench: &Bench) -> Cmd {
     Cmd::cargo(run)
         // As in benches/peers/.cargo/config.toml, which cargo reads only when it runs there.
         .env("LIBSQLITE3_FLAGS", "-DHAVE_FDATASYNC=1")
+        .env("WALRUS_DATA_DIR", "target/bench/tmp/walrus")
+        .env("WALRUS_QUIET", "1")
         .args(["--root", "."])
         .args(bench.passed_on.iter().map(String::as_str))
         .args(bench.groups.iter().map(String::as_str))

@@ -4,7 +4,7 @@ use crate::args::Args;
 use crate::goal::Goal;
 use crate::harness::cpu::{self, Pair, Run, Subject};
 use crate::harness::disk::{self, Metric, Open, Sample, Scratch, Shape};
-use crate::harness::{Failure, Plan, Round};
+use crate::harness::{Failure, Plan, Round, wants_more};
 use crate::machine::version_of;
 use crate::report::{Label, Row};
 
@@ -66,6 +66,20 @@ pub(crate) struct DiskRow {
     pub(crate) variant: String,
     pub(crate) unit: &'static str,
     pub(crate) pick: fn(&Sample) -> f64,
+    pub(crate) goal: Goal,
+    /// The goal bounds our own figure; the peer only shares the rounds.
+    pub(crate) alone: bool,
+}
+
+/// A row whose rounds are made by the group itself; several that are measured together share them.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnRow {
+    pub(crate) id: &'static str,
+    pub(crate) variant: String,
+    pub(crate) what: String,
+    pub(crate) unit: &'static str,
+    /// Who is compared with, and its version.
+    pub(crate) peer: Option<(&'static str, Option<String>)>,
     pub(crate) goal: Goal,
 }
 
@@ -157,8 +171,9 @@ impl Session<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let metrics: Vec<_> =
-            rows.iter().map(|row| Metric { pick: row.pick, goal: row.goal }).collect();
+        let metrics =
+            rows.iter().map(|row| Metric { pick: row.pick, goal: row.goal, alone: row.alone });
+        let metrics: Vec<_> = metrics.collect();
         let measured = disk::measure(&self.plan, self.scratch, (ours, peer.open), shape, &metrics)?;
         for (row, rounds) in rows.into_iter().zip(&measured.rounds) {
             let label = Label {
@@ -172,12 +187,52 @@ impl Session<'_> {
                     measured.discarded + rounds.len(),
                 ),
                 unit: row.unit,
-                peer: Some(peer.name),
-                peer_version: peer.version(),
+                peer: (!row.alone).then_some(peer.name),
+                peer_version: if row.alone { None } else { peer.version() },
             };
             self.push(Row::new(label, &row.goal, rounds));
         }
         Ok(())
+    }
+
+    /// Measures rows that share their rounds: `round` returns one for each of `rows`, or nothing when what
+    /// it saw is to be discarded. It is called until every row can be judged, or the plan is at its end.
+    pub(crate) fn own(
+        &mut self,
+        rows: &[OwnRow],
+        mut round: impl FnMut(usize) -> Result<Option<Vec<Round>>, Failure>,
+    ) -> Result<(), Failure> {
+        if !rows.iter().any(|row| self.wants(row.id)) {
+            return Ok(());
+        }
+        let mut rounds = vec![Vec::new(); rows.len()];
+        for tried in 0.. {
+            let is_undecided = |(row, rounds): (&OwnRow, &Vec<Round>)| {
+                self.wants(row.id) && wants_more(&self.plan, &row.goal, rounds, tried)
+            };
+            if !rows.iter().zip(&rounds).any(is_undecided) {
+                break;
+            }
+            for (rounds, round) in rounds.iter_mut().zip(round(tried)?.into_iter().flatten()) {
+                rounds.push(round);
+            }
+        }
+        for (row, rounds) in rows.iter().zip(&rounds) {
+            self.hand_in(row, rounds);
+        }
+        Ok(())
+    }
+
+    /// Hands in a row whose rounds were made elsewhere.
+    pub(crate) fn hand_in(&mut self, row: &OwnRow, rounds: &[Round]) {
+        if !self.wants(row.id) {
+            return;
+        }
+        let OwnRow { id, variant, what, unit, peer, goal } = row.clone();
+        let (peer, peer_version) = peer.unzip();
+        let label =
+            Label { id, variant, what, unit, peer, peer_version: peer_version.flatten() };
+        self.push(Row::new(label, &goal, rounds));
     }
 
     fn push(&mut self, row: Row) {

@@ -8,6 +8,12 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// Lets time pass, where the passing of time is what is measured.
+#[expect(clippy::disallowed_methods, reason = "a measurement of real time")]
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// The time that has passed since `start`.
 pub(crate) fn since(start: Instant) -> Duration {
     now().duration_since(start)

@@ -27,6 +27,18 @@ pub(crate) struct Shape {
     pub(crate) payload: usize,
 }
 
+impl Shape {
+    /// More bytes than any side writes in a round, for those who prepare their files in advance.
+    pub(crate) const fn room(self) -> u64 {
+        match (self.payload, self.threads) {
+            (..0x2000, ..=8) => 64 << 20,
+            (..0x2000, _) => 192 << 20,
+            (_, 1) => 320 << 20,
+            _ => 768 << 20,
+        }
+    }
+}
+
 /// Opens a side in an empty directory, with whatever it prepares in advance.
 pub(crate) type Open = fn(&Path, Shape) -> Result<Box<dyn DurableWrite>, Failure>;
 
@@ -46,6 +58,8 @@ pub(crate) struct Sample {
 pub(crate) struct Metric {
     pub(crate) pick: fn(&Sample) -> f64,
     pub(crate) goal: Goal,
+    /// The goal bounds our own figure, whatever the peer's is.
+    pub(crate) alone: bool,
 }
 
 /// The rounds of each metric, and how many were discarded.
@@ -95,7 +109,7 @@ pub(crate) fn measure(
         let after = scratch.probe(plan.probe)?;
         if is_steady(before, after) {
             for (metric, rounds) in metrics.iter().zip(&mut measured.rounds) {
-                let theirs = Some((metric.pick)(&their_sample));
+                let theirs = (!metric.alone).then(|| (metric.pick)(&their_sample));
                 rounds.push(Round { ours: (metric.pick)(&our_sample), theirs });
             }
         } else {
@@ -106,7 +120,7 @@ pub(crate) fn measure(
 }
 
 /// True when the disk was about as fast after a round as before it.
-fn is_steady(before: f64, after: f64) -> bool {
+pub(crate) fn is_steady(before: f64, after: f64) -> bool {
     // Not by `f64::min`, which prefers a number to what is none; a comparison with that is false.
     let within = |fast: f64, slow: f64| fast > 0.0 && slow <= fast * (1.0 + MAX_DRIFT);
     within(before, after) && within(after, before)
@@ -114,7 +128,7 @@ fn is_steady(before: f64, after: f64) -> bool {
 
 /// Has every thread write until `time` is over. Each looks at the clock itself: a thread that the one before
 /// it kept from starting is not counted as slow.
-fn drive(
+pub(crate) fn drive(
     side: &dyn DurableWrite,
     shape: Shape,
     payloads: &[Vec<u8>],
@@ -181,7 +195,7 @@ fn sample(logs: &[Log]) -> Option<Sample> {
 }
 
 /// Bytes that do not compress, the same in every run.
-fn payloads(len: usize) -> Vec<Vec<u8>> {
+pub(crate) fn payloads(len: usize) -> Vec<Vec<u8>> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut byte = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -216,7 +230,7 @@ impl Scratch {
     }
 
     /// An empty directory of its own, removed when dropped.
-    fn fresh(&self) -> Result<FreshDir, Failure> {
+    pub(crate) fn fresh(&self) -> Result<FreshDir, Failure> {
         self.n_dirs.set(self.n_dirs.get() + 1);
         let dir = self.dir.join(self.n_dirs.get().to_string());
         fs::create_dir(&dir)?;
@@ -224,12 +238,12 @@ impl Scratch {
     }
 
     /// Has the disk write all that it still owes.
-    fn settle(&self) -> Result<(), Failure> {
+    pub(crate) fn settle(&self) -> Result<(), Failure> {
         Ok(rustix::fs::syncfs(File::open(&self.dir)?)?)
     }
 
     /// The median time of a raw write of 1 KiB, in microseconds.
-    fn probe(&self, time: Duration) -> Result<f64, Failure> {
+    pub(crate) fn probe(&self, time: Duration) -> Result<f64, Failure> {
         let shape = Shape { threads: 1, payload: 1 << 10 };
         Ok(drive(&self.raw, shape, &payloads(shape.payload), time)?.p50)
     }
@@ -242,11 +256,12 @@ impl Drop for Scratch {
     }
 }
 
+/// A directory that is removed when this is dropped.
 #[derive(Debug)]
-struct FreshDir(PathBuf);
+pub(crate) struct FreshDir(PathBuf);
 
 impl FreshDir {
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

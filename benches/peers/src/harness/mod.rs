@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::goal::Goal;
 
-pub(crate) use clock::{now, since};
+pub(crate) use clock::{now, pause, since};
 pub(crate) use pin::Pinned;
 
 /// Why a subject could not be measured: for a person to read.

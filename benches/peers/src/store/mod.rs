@@ -36,6 +36,7 @@ pub(crate) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
             unit,
             pick,
             goal,
+            alone: false,
         };
         let latencies = [
             row(format!("{name}, p50"), "µs", |sample| sample.p50, Goal::AtMost(1.25)),

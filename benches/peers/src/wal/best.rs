@@ -33,6 +33,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
                 unit: "records/s",
                 pick: |sample| sample.rate,
                 goal,
+                alone: false,
             };
             session.disk(open, &RAW, Shape { threads: 1, payload }, &what, &[row])?;
         }

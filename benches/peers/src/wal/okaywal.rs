@@ -12,8 +12,8 @@ use crate::session::DiskPeer;
 pub(super) const PEER: DiskPeer = DiskPeer {
     name: "okaywal",
     package: Some("okaywal"),
-    setup: "`begin_entry`, `write_chunk`, `commit`, which is one `fdatasync`; a segment of 64 MiB filled \
-            with zeros in advance instead of 1 MiB, so that no checkpoint falls into the round.",
+    setup: "`begin_entry`, `write_chunk`, `commit`, which is one `fdatasync`; a segment that holds the whole \
+            round, filled with zeros in advance, instead of 1 MiB, so that no checkpoint falls into the round.",
     open,
 };
 
@@ -44,10 +44,10 @@ impl fmt::Debug for Okaywal {
     }
 }
 
-fn open(dir: &Path, _shape: Shape) -> Result<Box<dyn DurableWrite>, Failure> {
+fn open(dir: &Path, shape: Shape) -> Result<Box<dyn DurableWrite>, Failure> {
     let log = Configuration::default_for(dir.join("log"))
-        .preallocate_bytes(64 << 20)
-        .checkpoint_after_bytes(60 << 20)
+        .preallocate_bytes(u32::try_from(shape.room())?)
+        .checkpoint_after_bytes(shape.room() - (4 << 20))
         .open(LogVoid)?;
     Ok(Box::new(Okaywal(Some(log))))
 }

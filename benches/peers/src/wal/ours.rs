@@ -1,8 +1,10 @@
-//! Our log.
+//! Our log, in the shapes in which it is measured.
 
 use std::path::Path;
+use std::time::Duration;
 
-use bucket_wal::Wal;
+use bucket_core::ByteCount;
+use bucket_wal::{SyncPolicy, Wal};
 
 use crate::harness::Failure;
 use crate::harness::disk::{DurableWrite, Shape};
@@ -20,3 +22,19 @@ pub(super) fn open(dir: &Path, _shape: Shape) -> Result<Box<dyn DurableWrite>, F
     let (wal, _) = Wal::open(dir.join("log"))?;
     Ok(Box::new(Ours(wal)))
 }
+
+/// Opens a log with a policy of its own.
+pub(super) fn open_with(dir: &Path, policy: SyncPolicy) -> Result<Wal, Failure> {
+    let (wal, _) = Wal::options().sync_policy(policy)?.open(dir.join("log"))?;
+    Ok(wal)
+}
+
+/// Bounds that only the delay reaches at a usual pace.
+pub(super) const BATCH: SyncPolicy = SyncPolicy::Batch {
+    records: 1 << 20,
+    bytes: ByteCount::mib(64),
+    delay: Duration::from_millis(100),
+};
+
+pub(super) const PERIODIC: SyncPolicy =
+    SyncPolicy::Periodic { interval: Duration::from_millis(100), max_unsynced: ByteCount::mib(256) };

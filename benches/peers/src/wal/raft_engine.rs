@@ -1,6 +1,7 @@
 //! raft-engine: a batch of one value, written with sync, which is a write and an `fdatasync` of the file.
 
 use std::fmt;
+use std::hint::black_box;
 use std::path::Path;
 
 use raft_engine::{Config, Engine, LogBatch, ReadableSize};
@@ -20,19 +21,9 @@ pub(super) const PEER: DiskPeer = DiskPeer {
 
 struct RaftEngine(Engine);
 
-impl RaftEngine {
-    fn put(&self, region: u64, payload: &[u8], sync: bool) -> Result<(), Failure> {
-        let mut batch = LogBatch::with_capacity(1);
-        // One key: the index in memory then keeps the newest value only, which is the least it can do.
-        batch.put(region, b"k".to_vec(), payload.to_vec())?;
-        self.0.write(&mut batch, sync)?;
-        Ok(())
-    }
-}
-
 impl DurableWrite for RaftEngine {
     fn write(&self, thread: usize, _n: u64, payload: &[u8]) -> Result<(), Failure> {
-        self.put(thread as u64 + 1, payload, true)
+        put(&self.0, &mut one(), thread as u64 + 1, payload, true)
     }
 }
 
@@ -42,23 +33,72 @@ impl fmt::Debug for RaftEngine {
     }
 }
 
-fn open(dir: &Path, _shape: Shape) -> Result<Box<dyn DurableWrite>, Failure> {
+fn open(dir: &Path, shape: Shape) -> Result<Box<dyn DurableWrite>, Failure> {
     let config = Config {
-        dir: dir.join("log").to_string_lossy().into_owned(),
-        batch_compression_threshold: ReadableSize(0),
         target_file_size: ReadableSize(FILE_BYTES),
         prefill_for_recycle: true,
-        prefill_limit: Some(ReadableSize(FILE_BYTES)),
-        ..Config::default()
+        prefill_limit: Some(ReadableSize(shape.room().next_multiple_of(FILE_BYTES))),
+        ..config(&dir.join("log"), 4)
     };
-    let engine = RaftEngine(Engine::open(config)?);
+    let engine = Engine::open(config)?;
     // The first file is always a new one; the ones that were prefilled come into use after it.
     let filler = vec![0; 1 << 20];
     for _ in 0..=FILE_BYTES / filler.len() as u64 {
-        engine.put(1, &filler, false)?;
+        put(&engine, &mut one(), 1, &filler, false)?;
     }
-    engine.put(1, b"", true)?;
-    Ok(Box::new(engine))
+    put(&engine, &mut one(), 1, b"", true)?;
+    Ok(Box::new(RaftEngine(engine)))
+}
+
+/// An engine with its defaults, save compression and how many threads recover.
+pub(super) fn open_plain(dir: &Path, threads: usize) -> Result<Engine, Failure> {
+    Ok(Engine::open(config(dir, threads))?)
+}
+
+/// Makes an engine of `n` batches of one value each, and closes it.
+pub(super) fn fill(dir: &Path, payloads: &[Vec<u8>], n: u64) -> Result<(), Failure> {
+    let engine = open_plain(dir, 4)?;
+    let mut batch = one();
+    for payload in payloads.iter().cycle().take(usize::try_from(n)?) {
+        put(&engine, &mut batch, 1, payload, false)?;
+    }
+    Ok(engine.sync()?)
+}
+
+/// Opens what [`fill`] has made.
+pub(super) fn reopen(dir: &Path, threads: usize) -> Result<(), Failure> {
+    let engine = open_plain(dir, threads)?;
+    if black_box(&engine).get(1, b"k").is_none() {
+        return Err("raft-engine has lost its records".into());
+    }
+    Ok(())
+}
+
+/// A batch for [`put`], which leaves it empty.
+pub(super) fn one() -> LogBatch {
+    LogBatch::with_capacity(1)
+}
+
+pub(super) fn put(
+    engine: &Engine,
+    batch: &mut LogBatch,
+    region: u64,
+    payload: &[u8],
+    sync: bool,
+) -> Result<(), Failure> {
+    // One key: the index in memory then keeps the newest value only, which is the least it can do.
+    batch.put(region, b"k".to_vec(), payload.to_vec())?;
+    engine.write(batch, sync)?;
+    Ok(())
+}
+
+fn config(dir: &Path, threads: usize) -> Config {
+    Config {
+        dir: dir.to_string_lossy().into_owned(),
+        batch_compression_threshold: ReadableSize(0),
+        recovery_threads: threads,
+        ..Config::default()
+    }
 }
 
 const FILE_BYTES: u64 = 32 << 20;
