@@ -147,9 +147,7 @@ impl Wal {
     fn submit_as(&self, payload: &[u8], reserved: bool) -> Result<Ticket, WalError> {
         Records::check(&[payload])?;
         let (payloads, entries) = ([payload], [Entry::of(payload)]);
-        let ticket = self.shared.submit(Records::new(&payloads, &entries, reserved))?;
-        self.shared.commit_soon();
-        Ok(ticket)
+        self.shared.submit(Records::new(&payloads, &entries, reserved))
     }
 
     /// Waits until the record with this number is durable, and all before it. A number that was refused
@@ -333,6 +331,12 @@ impl Wal {
             synced.map_err(|error| WalError::io("sync", dir, error))?;
         }
         Ok(())
+    }
+
+    /// How many batches are kept for those who may ask for their outcome.
+    #[cfg(all(test, not(bucket_loom)))]
+    pub(crate) fn remembered(&self) -> usize {
+        self.shared.remembered()
     }
 
     /// What the log has done since it was opened.

@@ -72,6 +72,20 @@ pub(crate) struct Group {
     pub(crate) reserved: bool,
 }
 
+impl Group {
+    /// The group without its records, and without its memory if that is much.
+    pub(crate) fn cleared(mut self) -> Self {
+        if self.payloads.capacity() + self.entries.capacity() * size_of::<Entry>() > 4 * GROUP_LEN {
+            return Self::default();
+        }
+        self.entries.clear();
+        self.payloads.clear();
+        self.units.clear();
+        self.reserved = false;
+        self
+    }
+}
+
 /// Records that were appended together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unit {

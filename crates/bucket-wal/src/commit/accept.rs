@@ -46,36 +46,49 @@ impl Shared {
     /// Appends the records and returns as the policy says: durable, or accepted. Returns the number of
     /// the last.
     pub(crate) fn append(self: &Arc<Self>, records: Records<'_>) -> Result<u64, WalError> {
-        if self.policy == SyncPolicy::Always {
-            let ticket = self.submit(records)?;
-            self.wait(&ticket.done)?;
-            return Ok(ticket.lsn);
+        if self.policy != SyncPolicy::Always {
+            return self.accept(records, |_, lsn| lsn);
         }
-        let ticket = self.accept(records)?;
-        Ok(ticket.lsn)
+        let mut state = self.state.lock();
+        state.check()?;
+        let lsn = push(&mut state, records);
+        self.came(&state);
+        let done = Arc::clone(&state.open.done);
+        self.wait_from(state, &done)?;
+        Ok(lsn)
     }
 
     /// Accepts the records without waiting for the disk, and sees to it that they are written soon.
     pub(crate) fn submit(self: &Arc<Self>, records: Records<'_>) -> Result<Ticket, WalError> {
         if self.policy != SyncPolicy::Always {
-            return self.accept(records);
+            return self.accept(records, |state, lsn| self.ticket(state, lsn));
         }
         let mut state = self.state.lock();
         state.check()?;
-        let ticket = self.push(&mut state, records);
+        let lsn = push(&mut state, records);
         self.came(&state);
-        let full = is_full(&state.open);
-        drop(state);
-        if full {
+        let ticket = self.ticket(&state, lsn);
+        if is_full(&state.open) {
             // The outcome reaches the record's own waiter.
-            let _ = self.wait(&ticket.done);
+            let _ = self.wait_from(state, &ticket.done);
+        } else {
+            self.wake_committer(state);
         }
         Ok(ticket)
     }
 
+    /// A ticket for the newest record of the open batch.
+    fn ticket(self: &Arc<Self>, state: &State, lsn: u64) -> Ticket {
+        Ticket { shared: Arc::clone(self), lsn, done: Arc::clone(&state.open.done) }
+    }
+
     /// Takes the records in when there is room for them on the disk, so that what was accepted is not
-    /// refused later.
-    fn accept(self: &Arc<Self>, records: Records<'_>) -> Result<Ticket, WalError> {
+    /// refused later. `made` is told the number and makes of it what is returned, before others can go on.
+    fn accept<T>(
+        self: &Arc<Self>,
+        records: Records<'_>,
+        made: impl FnOnce(&State, u64) -> T,
+    ) -> Result<T, WalError> {
         let mut state = self.state.lock();
         loop {
             state.check()?;
@@ -108,9 +121,10 @@ impl Shared {
             let reached = state.unsynced.records >= records || state.unsynced.bytes >= bytes.get();
             state.unsynced.due |= reached;
         }
-        let ticket = self.push(&mut state, records);
+        let lsn = push(&mut state, records);
+        let made = made(&state, lsn);
         if self.write_through {
-            while state.written_lsn < ticket.lsn && state.check().is_ok() {
+            while state.written_lsn < lsn && state.check().is_ok() {
                 state = self.lead_or_wait(state, Lead::Write);
             }
             state.check()?;
@@ -118,22 +132,7 @@ impl Shared {
         if state.unsynced.due || !self.write_through || self.policy.has_delay() {
             self.wake_committer(state);
         }
-        Ok(ticket)
-    }
-
-    /// Gives the records their numbers and a place in the open batch.
-    fn push(self: &Arc<Self>, state: &mut State, records: Records<'_>) -> Ticket {
-        let count = records.entries.len();
-        state.next_lsn += count as u64;
-        let group = &mut state.open.group;
-        group.reserved = records.reserved && (group.entries.is_empty() || group.reserved);
-        group.entries.extend_from_slice(records.entries);
-        for payload in records.payloads {
-            group.payloads.extend_from_slice(payload);
-        }
-        group.units.push(Unit { count: count as u32, bytes: records.bytes as u32 });
-        let done = Arc::clone(&state.open.done);
-        Ticket { shared: Arc::clone(self), lsn: state.next_lsn - 1, done }
+        Ok(made)
     }
 
     /// Asks for space for the records, as a leader without a batch.
@@ -174,6 +173,20 @@ impl Shared {
             }
         }
     }
+}
+
+/// Gives the records their numbers and a place in the open batch. Returns the last number.
+fn push(state: &mut State, records: Records<'_>) -> u64 {
+    let count = records.entries.len();
+    state.next_lsn += count as u64;
+    let group = &mut state.open.group;
+    group.reserved = records.reserved && (group.entries.is_empty() || group.reserved);
+    group.entries.extend_from_slice(records.entries);
+    for payload in records.payloads {
+        group.payloads.extend_from_slice(payload);
+    }
+    group.units.push(Unit { count: count as u32, bytes: records.bytes as u32 });
+    state.next_lsn - 1
 }
 
 fn has_room(state: &State, records: Records<'_>) -> bool {

@@ -11,8 +11,6 @@ use crate::sync::{self, Arc, MutexGuard};
 
 /// How long a record waits for somebody to wait for it before the thread writes it.
 const LINGER: Duration = Duration::from_millis(1);
-/// Wakes up now and then to notice that the log was dropped.
-const IDLE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Committer {
@@ -40,11 +38,6 @@ impl SyncPolicy {
 }
 
 impl Shared {
-    /// Makes sure that what was submitted is committed soon, as far as the policy says.
-    pub(crate) fn commit_soon(self: &Arc<Self>) {
-        self.wake_committer(self.state.lock());
-    }
-
     /// Makes sure that what was submitted becomes durable soon, whatever the policy.
     pub(super) fn sync_soon(self: &Arc<Self>) {
         let mut state = self.state.lock();
@@ -94,11 +87,12 @@ impl Shared {
         let due = self.due(&state);
         if open.is_none() && due.is_none() || state.poison.is_some() {
             state.committer = Committer::Idle;
-            self.committer.wait_for(&mut state, IDLE);
+            // Without a time-out: an idle log wakes nobody. Whoever closes or drops it ends the wait.
+            self.committer.wait(&mut state);
             state.committer = Committer::Busy;
             return true;
         }
-        let until_due = due.map_or(IDLE, |due| due.since(self.now()));
+        let until_due = due.map_or(Duration::MAX, |due| due.since(self.now()));
         if open.is_some() {
             let pause = LINGER.min(until_due);
             if !pause.is_zero() {
@@ -107,7 +101,7 @@ impl Shared {
         } else if !until_due.is_zero() {
             // A record that comes meanwhile is to be written sooner.
             state.committer = Committer::Idle;
-            self.committer.wait_for(&mut state, until_due.min(IDLE));
+            self.committer.wait_for(&mut state, until_due);
             state.committer = Committer::Busy;
         }
         if state.closed || state.poison.is_some() {

@@ -139,7 +139,7 @@ impl Shared {
         let mut state = self.state.lock();
         loop {
             state.check()?;
-            if !state.leading && state.written.is_empty() && state.open.group.entries.is_empty() {
+            if !state.leading && state.is_all_durable() && state.open.group.entries.is_empty() {
                 return Ok(state);
             }
             state = self.lead_or_wait(state, Lead::Sync);

@@ -67,7 +67,9 @@ pub(crate) struct Shared {
 
 struct State {
     open: Batch,
-    /// Batches that are written and not durable, the oldest first.
+    /// The memory of the batch before, for the next.
+    spare: Group,
+    /// Batches that are written and not durable, the oldest first, as far as anybody has a ticket of them.
     written: Vec<Arc<Done>>,
     next_lsn: u64,
     written_lsn: u64,
@@ -154,6 +156,7 @@ impl Shared {
             clock: SystemClock::new(),
             state: Mutex::new(State {
                 open: Batch::new(next_lsn),
+                spare: Group::default(),
                 written: Vec::new(),
                 next_lsn,
                 written_lsn: next_lsn - 1,
@@ -229,7 +232,15 @@ impl Shared {
 
     /// Waits for the end of a batch, leading its commit if nobody does.
     fn wait(&self, done: &Arc<Done>) -> Result<(), WalError> {
-        let mut state = self.state.lock();
+        self.wait_from(self.state.lock(), done)
+    }
+
+    /// The same for a caller who holds the state already.
+    fn wait_from<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        done: &Arc<Done>,
+    ) -> Result<(), WalError> {
         loop {
             if let Some(outcome) = done.outcome() {
                 return outcome;
@@ -255,7 +266,7 @@ impl Shared {
             if lsn >= state.next_lsn {
                 return Err(WalError::NotFound { lsn: Lsn::new(lsn) });
             }
-            if state.written.is_empty() && state.open.group.entries.is_empty() && !state.leading {
+            if state.is_all_durable() && state.open.group.entries.is_empty() && !state.leading {
                 // The number was refused, and everything before it is durable.
                 return Ok(());
             }
@@ -289,9 +300,7 @@ impl Shared {
     /// holds the state, and nobody leads.
     fn lead<'a>(&'a self, mut state: MutexGuard<'a, State>, how: Lead) -> MutexGuard<'a, State> {
         state.leading = true;
-        let next = Batch::new(state.next_lsn);
-        let batch = (!state.open.group.entries.is_empty())
-            .then(|| std::mem::replace(&mut state.open, next));
+        let batch = (!state.open.group.entries.is_empty()).then(|| state.take_open());
         let gap = state.gap;
         if let Some(batch) = &batch {
             // What it takes at most is not there for those who come meanwhile; an empty segment takes one
@@ -448,6 +457,11 @@ impl Shared {
         }
     }
 
+    #[cfg(all(test, not(bucket_loom)))]
+    pub(crate) fn remembered(&self) -> usize {
+        self.state.lock().written.len()
+    }
+
     pub(crate) fn stats(&self) -> WalStats {
         let state = self.state.lock();
         let index = self.index.lock();
@@ -479,7 +493,7 @@ impl Shared {
         let mut state = self.state.lock();
         loop {
             state.check()?;
-            if !state.leading && state.written.is_empty() && state.open.group.entries.is_empty() {
+            if !state.leading && state.is_all_durable() && state.open.group.entries.is_empty() {
                 break;
             }
             let refused = state.stats.refused;
@@ -500,6 +514,13 @@ impl Shared {
 }
 
 impl State {
+    /// Takes the open batch, and opens the next in the memory of the one before.
+    fn take_open(&mut self) -> Batch {
+        let group = std::mem::take(&mut self.spare);
+        let next = Batch { group, ..Batch::new(self.next_lsn) };
+        std::mem::replace(&mut self.open, next)
+    }
+
     /// The batch is written.
     fn took(&mut self, batch: Batch) {
         let (records, bytes) = batch.weight();
@@ -508,11 +529,17 @@ impl State {
         self.uncounted.0 += records;
         self.uncounted.1 += bytes;
         self.stats.groups += 1;
-        match self.written.last_mut() {
-            // One that nobody waits for and nobody can, for no ticket is left, stands for nothing.
-            Some(last) if Arc::strong_count(last) == 1 => *last = batch.done,
-            _ => self.written.push(batch.done),
+        // Tickets are made with the state locked, and of the open batch alone: without one there is nobody
+        // to tell. Under a policy that seldom syncs, thousands of such batches would pile up here.
+        if Arc::strong_count(&batch.done) > 1 {
+            self.written.push(batch.done);
         }
+        self.spare = batch.group.cleared();
+    }
+
+    /// Everything that was written is durable.
+    const fn is_all_durable(&self) -> bool {
+        self.written_lsn == self.durable
     }
 
     /// The batch was refused, and its numbers are left out.

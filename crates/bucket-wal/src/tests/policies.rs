@@ -230,3 +230,22 @@ fn a_bound_of_zero_is_refused() {
         assert!(error.to_string().starts_with("sync_policy: "), "{error}");
     }
 }
+
+/// Each commit used to look through all batches since the last sync for somebody who waits, so that a log
+/// that seldom syncs became slower with every record, and kept memory for each.
+#[test]
+fn a_batch_that_nobody_has_a_ticket_of_is_forgotten_once_it_is_written() {
+    let disk = SimDisk::new();
+    let options = options(&disk, SyncPolicy::None).write_through(true);
+    let (wal, _) = options.open(Path::new("/log")).unwrap();
+    for _ in 0..100 {
+        wal.append(b"record").unwrap();
+    }
+    assert_eq!(wal.remembered(), 0);
+    let ticket = wal.submit(b"record").unwrap();
+    assert_eq!(wal.remembered(), 1);
+    assert!(!ticket.is_durable());
+    wal.sync().unwrap();
+    assert!(ticket.is_durable());
+    assert_eq!(wal.remembered(), 0);
+}
