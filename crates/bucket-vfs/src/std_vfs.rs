@@ -218,6 +218,12 @@ impl VfsFile for StdFile {
         self.file.set_len(len)
     }
 
+    #[cfg(target_os = "linux")]
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        let flags = rustix::fs::FallocateFlags::empty();
+        Ok(rustix::fs::fallocate(&self.file, flags, offset, len)?)
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
@@ -291,6 +297,23 @@ mod tests {
         // The disk would take sectors, but never single bytes.
         direct.write_all_at(&memory[start..start + 4_095], 0).unwrap_err();
         direct.write_all_at(&memory[start..start + 4_096], 1).unwrap_err();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn allocated_space_is_there_and_reads_as_zero() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = StdVfs.open(&dir.path().join("f"), OpenMode::CreateNew).unwrap();
+        file.write_all_at(b"abc", 0).unwrap();
+        match file.allocate(3, 8_189) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return,
+            Err(error) => panic!("{error}"),
+        }
+        assert_eq!(file.len().unwrap(), 8_192);
+        let mut bytes = [1; 8_192];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(bytes.starts_with(b"abc") && bytes[3..].iter().all(|&byte| byte == 0));
     }
 
     #[cfg(unix)]

@@ -127,6 +127,18 @@ pub trait VfsFile: fmt::Debug + Send + Sync + 'static {
     /// As the operating system reports them.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
+    /// Reserves space for `len` bytes from `offset` on, the end of the file, and makes the file longer by
+    /// them; they read as zero. Cheaper than writing zeros, and a later sync of what is written there dearer.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where there is no such thing, which is what this does unless it is overridden;
+    /// `StorageFull` and others as the operating system reports them.
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        let _ = (offset, len);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// The length of the file in bytes.
     ///
     /// # Errors

@@ -88,6 +88,18 @@ impl Medium {
         self.file.write_all_at(zeros, offset)
     }
 
+    /// Has zeros there without writing them, where groups are synced by a call of its own: what is written
+    /// there costs such a sync more, and a write that is durable by itself more still.
+    pub(crate) fn allocate(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        match self.way {
+            Way::Durable(_) | Way::Direct(..) => Err(io::ErrorKind::Unsupported.into()),
+            Way::Sync | Way::Unopened(_) => {
+                self.unsynced = true;
+                self.file.allocate(offset, len)
+            }
+        }
+    }
+
     /// Writes a group at the end of what was written. It is durable once [`Medium::sync`] has returned as
     /// well, which then may have nothing to do.
     pub(crate) fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {

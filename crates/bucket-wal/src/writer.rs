@@ -27,6 +27,10 @@ use crate::sync_method::SyncMethod;
 /// Zeros are written ahead by as much as the segment already holds, within these bounds.
 const AHEAD_MIN: u64 = 64 << 10;
 const AHEAD_MAX: u64 = 4 << 20;
+/// A group of at least this many bytes has space allocated instead of zeros written, if the file system can:
+/// it fills whole blocks, so that zeros would double what the disk has to take, for a sync that is cheaper
+/// by less than that. Measured, both cost the same at 32 to 64 KiB, and zeros twice as much at 512 KiB.
+const ALLOCATE_FROM: u64 = 32 << 10;
 
 /// Where a log continues.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ struct Active {
     end: u64,
     /// Up to here everything is durable.
     synced: u64,
-    /// Zeros reach up to here.
+    /// Zeros reach up to here, written or allocated.
     zeroed: u64,
     seal: Seal,
 }
@@ -345,6 +349,12 @@ impl Writer {
             let ahead = active.end.clamp(AHEAD_MIN, AHEAD_MAX);
             // Zeros end at whole blocks, so that writing a block whole never makes the file longer.
             let until = (end + ahead).next_multiple_of(BLOCK);
+            // Where it fails, for whatever reason, zeros are tried, and say how much room there is.
+            if need >= ALLOCATE_FROM
+                && active.medium.allocate(active.zeroed, until - active.zeroed).is_ok()
+            {
+                active.zeroed = until;
+            }
             let zeros = vec![0; 64 << 10];
             while active.zeroed < until {
                 let step = active.zeroed / BLOCK * BLOCK + zeros.len() as u64;

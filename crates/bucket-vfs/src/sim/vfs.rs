@@ -281,6 +281,11 @@ impl VfsFile for SimFile {
         state.count(|| format!("set length of {} to {len}", self.path.display()))
     }
 
+    /// As growing the file: nothing is written, and until a sync the length can be lost.
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.set_len(self.len()?.max(offset + len))
+    }
+
     fn len(&self) -> io::Result<u64> {
         let state = self.disk.state();
         state.check(self.epoch)?;

@@ -1,12 +1,14 @@
 //! What a log does for its users, healthy and under faults.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
 
 use bucket_core::ByteCount;
+use bucket_vfs::sim::{SimDisk, Survivors};
 
 use super::fault_vfs::FaultVfs;
 use crate::{Lsn, TailState, Wal, WalError};
@@ -249,6 +251,34 @@ fn a_log_that_was_closed_after_a_refusal_opens_again() {
     assert_eq!(report.copied_records, 0, "{report}");
     assert_eq!(wal.reader(Lsn::new(1)).last().unwrap().unwrap().lsn, newest);
     assert!(wal.append(b"after").unwrap() > newest);
+}
+
+/// Zeros ahead of large groups would double what the disk has to take.
+#[test]
+fn a_large_group_has_its_space_allocated_and_is_refused_whole_without_it() {
+    let disk = SimDisk::new();
+    let (wal, _) = Wal::options().vfs(disk.mount()).open(Path::new("/log")).unwrap();
+    wal.append(b"before").unwrap();
+    disk.keep_history();
+    let (large, first) = (vec![7; 1 << 20], disk.operations());
+    for _ in 0..4 {
+        wal.append(&large).unwrap();
+    }
+    let done: Vec<_> = (first..disk.operations()).map(|n| disk.describe(n + 1)).collect();
+    let of = |what: &str| done.iter().filter(|done| done.starts_with(what)).count();
+    // One write and one sync each, and room ahead now and then.
+    assert_eq!((of("write"), of("sync")), (4, 4), "{done:#?}");
+
+    disk.set_capacity(Some(8 << 20));
+    let error = std::iter::from_fn(|| Some(wal.append(&large))).take(8).find_map(Result::err);
+    assert!(matches!(error, Some(WalError::NoSpace { .. })), "{error:?}");
+    wal.submit_reserved(b"settled").unwrap().wait().unwrap();
+    disk.crash(Survivors::None);
+    // Opening copies what nothing vouches for, which takes space.
+    disk.set_capacity(None);
+    let (wal, recovery) = Wal::options().vfs(disk.mount()).open(Path::new("/log")).unwrap();
+    assert!(recovery.report().is_clean(), "{}", recovery.report());
+    assert_eq!(payloads(&wal).last().unwrap(), b"settled");
 }
 
 #[test]
