@@ -230,8 +230,7 @@ impl Session<'_> {
         }
         let OwnRow { id, variant, what, unit, peer, goal } = row.clone();
         let (peer, peer_version) = peer.unzip();
-        let label =
-            Label { id, variant, what, unit, peer, peer_version: peer_version.flatten() };
+        let label = Label { id, variant, what, unit, peer, peer_version: peer_version.flatten() };
         self.push(Row::new(label, &goal, rounds));
     }
 

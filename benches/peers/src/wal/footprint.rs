@@ -22,7 +22,10 @@ fn bytes(session: &mut Session<'_>) -> Result<(), Failure> {
     for (together, payload, goal) in [(1, 128, 36.0), (1, 1 << 10, 36.0), (64, 128, 8.0)] {
         let size = size(payload);
         let (variant, how) = match together {
-            1 => (format!("lone, {size}"), "64 records of it, each appended and synced alone".to_owned()),
+            1 => (
+                format!("lone, {size}"),
+                "64 records of it, each appended and synced alone".to_owned(),
+            ),
             n => (format!("{n} per group, {size}"), format!("{n} groups of {n} records of it")),
         };
         let row = OwnRow {
@@ -61,7 +64,8 @@ fn fresh(session: &mut Session<'_>) -> Result<(), Failure> {
         peer: None,
         goal: Goal::AtMost(16.0),
     };
-    let rows = [row("opened", "once it is open"), row("one record", "after its first record of 128 B")];
+    let rows =
+        [row("opened", "once it is open"), row("one record", "after its first record of 128 B")];
     let scratch = session.scratch;
     session.own(&rows, |_| {
         let dir = scratch.fresh()?;
@@ -75,7 +79,8 @@ fn fresh(session: &mut Session<'_>) -> Result<(), Failure> {
 }
 
 fn idle(session: &mut Session<'_>) -> Result<(), Failure> {
-    let row = |variant: &str, unit, goal| OwnRow {
+    let row = |variant: &str, unit, goal| {
+        OwnRow {
         id: "wal.idle",
         variant: variant.to_owned(),
         what: "An idle log, some time after 16 appends, a submit that nobody waited for, and a sync: times \
@@ -85,6 +90,7 @@ fn idle(session: &mut Session<'_>) -> Result<(), Failure> {
         unit,
         peer: None,
         goal: Goal::AtMost(goal),
+    }
     };
     let rows = [
         row("wake-ups", "wake-ups/s", 0.0),

@@ -69,12 +69,7 @@ fn measure(session: &mut Session<'_>, name: &str, policy: SyncPolicy) -> Result<
         wal.close()?;
         let alone = |ours| Round { ours, theirs: None };
         let both = |ours, theirs| Round { ours, theirs: Some(theirs) };
-        Ok(Some(vec![
-            alone(ours.0),
-            both(ours.0, theirs.0),
-            alone(ours.1),
-            both(ours.1, theirs.1),
-        ]))
+        Ok(Some(vec![alone(ours.0), both(ours.0, theirs.0), alone(ours.1), both(ours.1, theirs.1)]))
     })?;
     if let Some(rates) = session.rows.get_mut(first..first + 2) {
         any_counts(rates);

@@ -80,7 +80,9 @@ fn recover(session: &mut Session<'_>) -> Result<(), Failure> {
         OwnRow {
             id: "wal.recover",
             variant: "2 threads over 1".to_owned(),
-            what: format!("{what} How much faster two threads are than one. Bare: the same loop's own gain."),
+            what: format!(
+                "{what} How much faster two threads are than one. Bare: the same loop's own gain."
+            ),
             unit: "x",
             peer: Some(("bare pread + crc32fast", version_of("crc32fast"))),
             goal: Goal::AtLeast(0.9),
@@ -91,7 +93,8 @@ fn recover(session: &mut Session<'_>) -> Result<(), Failure> {
     session.own(rows, |tried| {
         let mut turns = [0.0; 5];
         // Each in turn, and in the other order every second time.
-        let order: [usize; 5] = if tried.is_multiple_of(2) { [0, 1, 2, 3, 4] } else { [4, 3, 2, 1, 0] };
+        let order: [usize; 5] =
+            if tried.is_multiple_of(2) { [0, 1, 2, 3, 4] } else { [4, 3, 2, 1, 0] };
         for turn in order {
             turns[turn] = match turn {
                 0 => time(&|| one(&ours).map(drop))?,

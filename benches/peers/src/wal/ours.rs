@@ -36,5 +36,7 @@ pub(super) const BATCH: SyncPolicy = SyncPolicy::Batch {
     delay: Duration::from_millis(100),
 };
 
-pub(super) const PERIODIC: SyncPolicy =
-    SyncPolicy::Periodic { interval: Duration::from_millis(100), max_unsynced: ByteCount::mib(256) };
+pub(super) const PERIODIC: SyncPolicy = SyncPolicy::Periodic {
+    interval: Duration::from_millis(100),
+    max_unsynced: ByteCount::mib(256),
+};

@@ -24,7 +24,10 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
             "a loop in Python that does for each record what the original does, described in `seed.py`",
             version.clone(),
         ),
-        None => ("there was no Python: 1 200 records a second, the best it was measured at", "constant".to_owned()),
+        None => (
+            "there was no Python: 1 200 records a second, the best it was measured at",
+            "constant".to_owned(),
+        ),
     };
     let what = "One thread appends 128 B. Ours: `Wal::append`; `Always` is each record synced, `Batch` and \
                 `Periodic` have a delay of 100 ms, and the time includes making the last of it durable.";
@@ -48,7 +51,8 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
         row("Batch over Always", "ours, Always", None, 5.0, "Theirs: our own `Always`."),
     ];
     let scratch = session.scratch;
-    let (time, records) = (session.plan.disk, if session.plan.min_rounds < 7 { 100 } else { 2_000 });
+    let (time, records) =
+        (session.plan.disk, if session.plan.min_rounds < 7 { 100 } else { 2_000 });
     session.own(&rows, |_| {
         let mut ours = [0.0; 3];
         for (rate, policy) in ours.iter_mut().zip([SyncPolicy::Always, BATCH, PERIODIC]) {

@@ -46,7 +46,9 @@ fn measure(session: &mut Session<'_>, payload: usize) -> Result<(), Failure> {
         OwnRow {
             id: "wal.sustained",
             variant: format!("{size}, bytes written over payload"),
-            what: format!("{what} A round is one slice; bytes are counted where files are written."),
+            what: format!(
+                "{what} A round is one slice; bytes are counted where files are written."
+            ),
             unit: "B/B",
             peer: None,
             goal: Goal::AtMost(1.3),

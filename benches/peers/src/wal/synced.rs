@@ -79,7 +79,13 @@ fn in_company(
     };
     let first = session.rows.len();
     for peer in peers {
-        session.disk(ours::open, peer, shape, &what, &[rate(id, size.to_owned(), Goal::AtLeast(goal))])?;
+        session.disk(
+            ours::open,
+            peer,
+            shape,
+            &what,
+            &[rate(id, size.to_owned(), Goal::AtLeast(goal))],
+        )?;
     }
     only_the_best_counts(&mut session.rows[first..]);
     if threads == 64 {
