@@ -1,4 +1,5 @@
-//! The log: appends that wait for the disk, alone and in company, and submits that do not wait.
+//! The log: appends that wait for the disk, alone and in company, submits and appends that do not wait, and
+//! opening.
 //!
 //! These follow the pace of the disk; `cargo xtask bench --peers wal` compares and keeps the disk out of the
 //! verdict.
@@ -7,15 +8,20 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
 
-use bucket_wal::Wal;
+use bucket_core::ByteCount;
+use bucket_wal::{SyncPolicy, Wal, WalOptions};
 use criterion::measurement::{Measurement, WallTime};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// A log in a directory beside what cargo builds, which is on a disk where `/tmp` may be in memory.
 fn open(name: &str) -> (tempfile::TempDir, Wal) {
+    open_with(name, Wal::options())
+}
+
+fn open_with(name: &str, options: WalOptions) -> (tempfile::TempDir, Wal) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let dir = tempfile::tempdir_in(folder).expect("the target directory can be written");
-    let (wal, _) = Wal::open(dir.path().join(name)).expect("an empty directory opens");
+    let (wal, _) = options.open(dir.path().join(name)).expect("an empty directory opens");
     (dir, wal)
 }
 
@@ -58,5 +64,32 @@ fn submit(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, append, append_in_company, submit);
+fn accept(c: &mut Criterion) {
+    let bytes = ByteCount::mib(64);
+    let policy = SyncPolicy::Batch { records: 1 << 20, bytes, delay: Duration::from_millis(100) };
+    let options = Wal::options().sync_policy(policy).expect("no bound is zero");
+    let (_dir, wal) = open_with("accept", options);
+    let payload = [7; 128];
+    let mut group = c.benchmark_group("wal/accept");
+    // A second writes hundreds of megabytes.
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    group.bench_function("128B", |b| b.iter(|| wal.append(black_box(&payload))));
+    group.finish();
+}
+
+fn reopen(c: &mut Criterion) {
+    let options = Wal::options().sync_policy(SyncPolicy::None).expect("no bound is zero");
+    // Written through, each record is in a frame of its own, as a lone writer leaves them.
+    let (dir, wal) = open_with("reopen", options.write_through(true));
+    let payload = [7; 1 << 10];
+    (0..64 << 10).for_each(|_| drop(wal.append(&payload)));
+    wal.close().expect("there is room for 64 MiB");
+    let log = dir.path().join("reopen");
+    let mut group = c.benchmark_group("wal/open");
+    group.sample_size(20).throughput(Throughput::Bytes(64 << 20));
+    group.bench_function("64MiB", |b| b.iter(|| Wal::open(black_box(&log)).map(drop)));
+    group.finish();
+}
+
+criterion_group!(benches, append, append_in_company, submit, accept, reopen);
 criterion_main!(benches);
