@@ -39,15 +39,21 @@ fn ours(groups: &[String]) -> Result<Cmd> {
 
 fn peers(bench: &Bench) -> Cmd {
     let run = "run --locked --release --manifest-path benches/peers/Cargo.toml --";
-    Cmd::cargo(run)
-        // As in benches/peers/.cargo/config.toml, which cargo reads only when it runs there.
-        .env("LIBSQLITE3_FLAGS", "-DHAVE_FDATASYNC=1")
-        .env("WALRUS_DATA_DIR", "target/bench/tmp/walrus")
-        .env("WALRUS_QUIET", "1")
-        .args(["--root", "."])
+    let mut cmd = Cmd::cargo(run);
+    for (name, value) in PEERS_ENV {
+        cmd = cmd.env(name, value);
+    }
+    cmd.args(["--root", "."])
         .args(bench.passed_on.iter().map(String::as_str))
         .args(bench.groups.iter().map(String::as_str))
 }
+
+/// As in benches/peers/.cargo/config.toml, which cargo reads only when it runs there.
+const PEERS_ENV: &[(&str, &str)] = &[
+    ("LIBSQLITE3_FLAGS", "-DHAVE_FDATASYNC=1"),
+    ("WALRUS_DATA_DIR", "target/bench/tmp/walrus"),
+    ("WALRUS_QUIET", "1"),
+];
 
 const OURS: &[&str] = &["breaker", "pool", "retry", "store", "vocabulary", "wal"];
 
@@ -87,9 +93,11 @@ mod tests {
     }
 
     #[test]
-    fn sqlite_is_built_alike_from_here_and_from_its_folder() {
+    fn peers_find_the_same_environment_from_here_and_from_their_folder() {
         let config = root().join("benches/peers/.cargo/config.toml");
         let config = std::fs::read_to_string(config).unwrap();
-        assert!(config.contains(r#"LIBSQLITE3_FLAGS = "-DHAVE_FDATASYNC=1""#), "{config}");
+        for (name, value) in PEERS_ENV {
+            assert!(config.contains(&format!("{name} = \"{value}\"")), "{name}: {config}");
+        }
     }
 }

@@ -129,8 +129,8 @@ fn clean(session: &mut Session<'_>) -> Result<(), Failure> {
     let dir = session.scratch.fresh()?;
     let log = dir.path().join("log");
     let options = Wal::options().segment_size(ByteCount::mib(4))?;
-    // Segments of 4 MiB hold 3 900 records and a little; the hundredth is begun.
-    let wal = fill_open(&log, options, 100 * 3_900)?;
+    // Segments of 4 MiB hold 3 970 records and a little less; the hundredth is begun.
+    let wal = fill_open(&log, options, 100 * 3_970)?;
     let segments = wal.stats().segments;
     // The first checkpoint keeps what was there before it.
     wal.checkpoint(Lsn::new(wal.durable_lsn().get() + 1), b"state")?;
