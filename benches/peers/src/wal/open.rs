@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bucket_core::ByteCount;
-use bucket_wal::{Lsn, SyncPolicy, Wal, WalOptions};
+use bucket_wal::{Lsn, SyncPolicy, VerifyOnOpen, Wal, WalOptions};
 
 use super::raft_engine;
 use crate::goal::Goal;
@@ -48,8 +48,10 @@ fn recover(session: &mut Session<'_>) -> Result<(), Failure> {
         work()?;
         Ok(gb / since(start).as_secs_f64())
     };
-    let open = |threads| move |ours: &Path| reopen(ours, threads);
-    let (one, two) = (open(1), open(2));
+    let full = |threads| -> Result<(), Failure> {
+        let options = Wal::options().verify_on_open(VerifyOnOpen::Full);
+        reopen(&ours, options.recovery_threads(threads)?)
+    };
     let what = format!(
         "A log of {n} records of 1 KiB, each in a frame of its own, closed and in the page cache, is opened: \
          every record's check is verified."
@@ -59,8 +61,8 @@ fn recover(session: &mut Session<'_>) -> Result<(), Failure> {
             id: "wal.recover",
             variant: "1 thread".to_owned(),
             what: format!(
-                "{what} Ours: `WalOptions::open`, all defaults. raft-engine: `Engine::open` with one thread, \
-                 of which the first checks no payload but the last of each file."
+                "{what} Ours: `WalOptions::open` with `VerifyOnOpen::Full` and one thread. raft-engine: \
+                 `Engine::open` with one thread, which checks no payload but the last of each file."
             ),
             unit: "GB/s",
             peer: Some(("raft-engine", version_of("raft-engine"))),
@@ -70,7 +72,7 @@ fn recover(session: &mut Session<'_>) -> Result<(), Failure> {
             id: "wal.recover",
             variant: "1 thread".to_owned(),
             what: format!(
-                "{what} Ours: `WalOptions::open`, all defaults. Bare: the same files read by `pread` of 1 MiB \
+                "{what} Ours: `WalOptions::open` with `VerifyOnOpen::Full` and one thread. Bare: the same files read by `pread` of 1 MiB \
                  with `crc32fast` over each 1 KiB, on one thread."
             ),
             unit: "GB/s",
@@ -81,28 +83,26 @@ fn recover(session: &mut Session<'_>) -> Result<(), Failure> {
             id: "wal.recover",
             variant: "2 threads over 1".to_owned(),
             what: format!(
-                "{what} How much faster two threads are than one. Bare: the same loop's own gain."
+                "{what} How much faster two `recovery_threads` are than one. Bare: the same loop's own gain."
             ),
             unit: "x",
             peer: Some(("bare pread + crc32fast", version_of("crc32fast"))),
             goal: Goal::AtLeast(0.9),
         },
     ];
-    let has_two = two(&ours)?;
-    let rows = if has_two { &rows[..] } else { &rows[..2] };
-    session.own(rows, |tried| {
+    full(1)?;
+    session.own(&rows, |tried| {
         let mut turns = [0.0; 5];
         // Each in turn, and in the other order every second time.
         let order: [usize; 5] =
             if tried.is_multiple_of(2) { [0, 1, 2, 3, 4] } else { [4, 3, 2, 1, 0] };
         for turn in order {
             turns[turn] = match turn {
-                0 => time(&|| one(&ours).map(drop))?,
+                0 => time(&|| full(1))?,
                 1 => time(&|| raft_engine::reopen(&theirs, 1))?,
                 2 => time(&|| bare(&segments, 1))?,
-                3 if has_two => time(&|| two(&ours).map(drop))?,
-                4 if has_two => time(&|| bare(&segments, 2))?,
-                _ => 0.0,
+                3 => time(&|| full(2))?,
+                _ => time(&|| bare(&segments, 2))?,
             };
         }
         let [one, engine, bare, two, bare_two] = turns;
@@ -111,15 +111,10 @@ fn recover(session: &mut Session<'_>) -> Result<(), Failure> {
     })
 }
 
-/// Opens the log with so many threads, if it can be told so.
-fn reopen(dir: &Path, threads: usize) -> Result<bool, Failure> {
-    // There is no option for it: recovery has one thread.
-    if threads > 1 {
-        return Ok(false);
-    }
-    let (wal, recovery) = Wal::open(dir)?;
+fn reopen(dir: &Path, options: WalOptions) -> Result<(), Failure> {
+    let (wal, recovery) = options.open(dir)?;
     black_box((&wal, recovery.report().last_lsn));
-    Ok(true)
+    Ok(())
 }
 
 fn clean(session: &mut Session<'_>) -> Result<(), Failure> {
@@ -176,10 +171,10 @@ fn time_open(
         goal: Goal::AtMost(goal * 1e3),
     };
     session.scratch.settle()?;
-    reopen(log, 1)?;
+    reopen(log, Wal::options())?;
     session.own(&[row], |_| {
         let start = now();
-        reopen(log, 1)?;
+        reopen(log, Wal::options())?;
         let took: Duration = since(start);
         Ok(Some(vec![Round { ours: took.as_secs_f64() * 1e3, theirs: None }]))
     })

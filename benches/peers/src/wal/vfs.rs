@@ -117,6 +117,11 @@ impl VfsFile for WatchedFile {
         self.inner.set_len(len)
     }
 
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        // Nothing is written, so nothing is counted.
+        self.inner.allocate(offset, len)
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.inner.len()
     }
