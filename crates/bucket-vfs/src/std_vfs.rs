@@ -181,7 +181,7 @@ struct StdFile {
 impl VfsFile for StdFile {
     #[cfg(feature = "mmap")]
     fn map(&self) -> io::Result<Option<crate::Map>> {
-        crate::Map::new(&self.0).map(Some)
+        crate::Map::new(&self.file).map(Some)
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {

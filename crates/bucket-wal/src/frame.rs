@@ -301,11 +301,9 @@ const fn record_kind(value: u64) -> Option<RecordKind> {
 /// The check of a frame. Nearly all are of some forty bytes, which the hasher, made for long inputs, would
 /// go through one by one; that took a quarter of the time of reading 1 KiB records.
 fn checksum(seed: &Hasher, offset: u64, covered: &[u8]) -> u32 {
-    let mut hasher = seed.clone();
-    if !planted::is_unseeded() {
-        hasher.update(&offset.to_le_bytes());
-    }
-    let crc = crc_of_few(seed.clone().finalize(), &offset.to_le_bytes());
+    let offset = offset.to_le_bytes();
+    let place = if planted::is_unseeded() { &[] } else { &offset[..] };
+    let crc = crc_of_few(seed.clone().finalize(), place);
     if covered.len() < 128 {
         return crc_of_few(crc, covered);
     }

@@ -28,16 +28,14 @@ pub enum Bug {
     NoHandOver,
     /// The checks of frames depend neither on the segment nor on the place.
     NoSeed,
+    /// Those who follow the log are not woken.
+    NoTailWake,
     /// A failed sync is tried again, and believed.
     RetrySync,
     /// Recovery leaves out the newest records, which nothing vouches for.
     SkipReplay,
     /// Recovery syncs the newest segment and trusts it, where it should copy what nothing vouches for.
     SyncOldFile,
-    /// Those who follow the log are not woken.
-    NoTailWake,
-    /// Recovery leaves out the newest records, which nothing vouches for.
-    SkipReplay,
     /// A durable tail shows what was only written.
     TailAhead,
 }

@@ -212,24 +212,6 @@ impl<'a> Replay<'a> {
                     continue;
                 }
             };
-            buf = piece.each(
-                &self.shared,
-                buf,
-                self.from,
-                self.until,
-                &mut |record| match record {
-                    Ok(record) => {
-                        done.records += 1;
-                        done.payload_bytes += record.payload.len() as u64;
-                        let lsn = record.lsn;
-                        apply(record).map_err(|error| ReplayError::Apply { lsn, error })
-                    }
-                    Err((_, error)) => {
-                        done.damaged += 1;
-                        reporter.damage(error).map_err(ReplayError::Wal)
-                    }
-                },
-            )?;
             memory =
                 piece.each(
                     &self.shared,

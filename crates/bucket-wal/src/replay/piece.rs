@@ -230,12 +230,7 @@ impl Verified {
                 Ok(found) => {
                     let record = walk.record(&found);
                     let start =
-                        if is_whole { (found.offset - piece.at) as usize } else { copies.len() };
-                    if is_whole {
-                        (found.offset - start) as usize
-                    } else {
-                        copies.len()
-                    };
+                        if is_whole { (found.offset - start) as usize } else { copies.len() };
                     if !is_whole {
                         copies.extend_from_slice(record.payload);
                     }

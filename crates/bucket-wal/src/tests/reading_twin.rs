@@ -104,8 +104,6 @@ impl Model {
         let parts = crate::sync::Mutex::new(Vec::new());
         let replay = wal.replay(start).threads(threads);
         let key = |record: &RecordRef<'_>| record.lsn.get();
-        let push =
-            |_, record: RecordRef<'_>| Ok::<_, Infallible>(parts.lock().push(record.to_record()));
         let push = |_, record: RecordRef<'_>| {
             parts.lock().push(record.to_record());
             Ok::<_, Infallible>(())
