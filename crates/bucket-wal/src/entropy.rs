@@ -2,6 +2,9 @@
 
 use std::io;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use bucket_core::{Clock, SystemClock};
 
 use crate::error::WalError;
 #[cfg(test)]
@@ -34,5 +37,18 @@ impl Entropy {
             }
         }
         Ok(bytes)
+    }
+
+    /// The time, in milliseconds since 1970, for what is stored for people to read. Of a counter, which
+    /// has to give the same files each time, always the same.
+    pub(crate) fn unix_ms(&self) -> u64 {
+        match self {
+            Self::System => {
+                let since = SystemClock::new().wall().duration_since(UNIX_EPOCH);
+                since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+            }
+            #[cfg(test)]
+            Self::Counter(_) => 1_700_000_000_000,
+        }
     }
 }

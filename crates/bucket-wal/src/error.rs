@@ -144,6 +144,13 @@ pub enum WalError {
         /// The epoch of the log.
         current: u64,
     },
+    /// The operation was never accepted, is settled, or is being settled; or the log was opened without
+    /// [`WalOptions::lifecycle`](crate::WalOptions::lifecycle).
+    #[error("operation {lsn} is not pending")]
+    NotPending {
+        /// The number of the operation.
+        lsn: Lsn,
+    },
     /// The file was written by a newer version, with a feature that this one does not know.
     #[error(
         "{} has format {major} with flags {flags:#x}, which this version cannot read; nothing was \
@@ -183,6 +190,7 @@ impl WalError {
             | Self::Io { .. }
             | Self::NoSpace { .. }
             | Self::NotFound { .. }
+            | Self::NotPending { .. }
             | Self::RecordTooLarge { .. } => Durability::NotAccepted,
         }
     }

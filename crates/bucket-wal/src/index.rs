@@ -253,14 +253,33 @@ impl Index {
         self.position(segment_id).is_some()
     }
 
-    /// Takes out the segments whose records all come before `lsn`, but not the newest.
-    pub(crate) fn split_before(&mut self, lsn: u64) -> Vec<PathBuf> {
-        let mut removed = Vec::new();
-        // The first segment may go when the second begins no later than `lsn`.
-        while self.segments.get(1).is_some_and(|second| second.header.first_lsn <= lsn) {
-            removed.extend(self.segments.pop_front().map(|segment| segment.path.clone()));
+    /// The segments, the oldest first.
+    pub(crate) fn segments(&self) -> impl DoubleEndedIterator<Item = &Indexed> {
+        self.segments.iter()
+    }
+
+    /// The oldest segment, if all its records come before `lsn` and it is not the newest; with where it
+    /// ends, and the number that the next one begins with.
+    pub(crate) fn oldest_before(&self, lsn: u64) -> Option<(Arc<Source>, u64, u64)> {
+        let (oldest, second) = (self.segments.front()?, self.segments.get(1)?);
+        let next_lsn = second.header.first_lsn;
+        // The header behind a segment counts its seal as well.
+        let end = second.header.prev_data_len;
+        (next_lsn <= lsn).then(|| (Arc::clone(&oldest.source), end, next_lsn))
+    }
+
+    /// Takes out the oldest segment, if it is this one. Nobody but its readers holds its file then.
+    pub(crate) fn remove_oldest(&mut self, segment_id: u64) -> Option<Indexed> {
+        let oldest = self.segments.front().filter(|held| held.header.segment_id == segment_id)?;
+        if let Some(file) = oldest.opened() {
+            self.recent.retain(|held| !Arc::ptr_eq(held, &file));
         }
-        removed
+        self.segments.pop_front()
+    }
+
+    /// Puts back what was taken out.
+    pub(crate) fn put_back(&mut self, oldest: Indexed) {
+        self.segments.push_front(oldest);
     }
 
     /// The segment that has this record or would have it: its header, its path and where it ends.

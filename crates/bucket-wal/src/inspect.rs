@@ -14,7 +14,7 @@ use bucket_vfs::{EntryKind, OpenMode, Vfs, VfsFile};
 use crate::error::WalError;
 use crate::frame::FrameKind;
 use crate::lsn::Lsn;
-use crate::manifest::{self, Manifest};
+use crate::manifest;
 use crate::options::WalOptions;
 use crate::reader::{Place, Record, load};
 use crate::recovery::survey::{Survey, open_segment};
@@ -521,23 +521,15 @@ fn owner(vfs: &dyn Vfs, dir: &Path) -> Option<String> {
 }
 
 fn checkpoint(vfs: &dyn Vfs, dir: &Path, generation: u64) -> Result<CheckpointFile, WalError> {
-    let path = dir.join(format!("ckpt-{generation:016x}.man"));
-    let io = |error| WalError::io("read", &path, error);
-    let file = vfs.open(&path, OpenMode::Read).map_err(io)?;
-    let len = file.len().map_err(io)?;
-    let mut bytes = Vec::new();
-    if len <= manifest::MAX_LEN {
-        bytes.resize(len as usize, 0);
-        file.read_exact_at(&mut bytes, 0).map_err(io)?;
-    }
-    let manifest = Manifest::decode(&bytes).filter(|manifest| manifest.generation == generation);
+    let path = manifest::path_of(dir, generation);
+    let manifest = manifest::read(vfs, dir, generation)?;
     Ok(CheckpointFile {
         generation,
-        path: path.clone(),
+        path,
         is_readable: manifest.is_some(),
         durable_lsn: Lsn::new(manifest.as_ref().map_or(0, |manifest| manifest.durable_lsn)),
         replay_from: Lsn::new(manifest.as_ref().map_or(0, |manifest| manifest.replay_from)),
-        state_bytes: manifest.as_ref().map_or(0, |manifest| manifest.state.len() as u64),
+        state_bytes: manifest.as_ref().map_or(0, |manifest| manifest.state.bytes().len() as u64),
     })
 }
 

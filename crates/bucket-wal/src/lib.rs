@@ -2,6 +2,8 @@
 #![cfg_attr(bucket_docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+mod archive;
+mod checkpoint;
 mod commit;
 mod draft;
 mod entropy;
@@ -12,8 +14,10 @@ mod frame;
 pub mod fuzzing;
 mod index;
 mod inspect;
+mod keep;
 #[cfg(feature = "legacy")]
 pub mod legacy;
+mod lifecycle;
 mod lsn;
 mod manifest;
 mod medium;
@@ -38,10 +42,13 @@ mod writer;
 mod tests;
 
 // The public interface is:
+pub use archive::{ArchiveDir, ArchiveSink, SealedSegment};
+pub use checkpoint::{Checkpoint, CheckpointPolicy, CheckpointState};
 pub use commit::Ticket;
 pub use error::WalError;
 pub use frame::RecordKind;
 pub use inspect::{CheckpointFile, Inspection, SegmentEnd, SegmentFile, SegmentHeader, Verdict};
+pub use lifecycle::PendingRecords;
 pub use lsn::Lsn;
 pub use options::{InvalidOptions, RecoveryPolicy, SyncPolicy, VerifyOnOpen, WalOptions};
 #[cfg(bucket_planted)]
@@ -49,7 +56,7 @@ pub use options::{InvalidOptions, RecoveryPolicy, SyncPolicy, VerifyOnOpen, WalO
 pub use planted::Bug;
 pub use range_hash::RangeHash;
 pub use reader::{Follower, Reader, Record, RecordRef};
-pub use recovery::{Checkpoint, Damage, DamageKind, Recovery, RecoveryReport, TailState};
+pub use recovery::{Damage, DamageKind, Recovery, RecoveryReport, TailState};
 pub use replay::{Replay, ReplayError, ReplayProgress, Replayed};
 pub use stats::WalStats;
 pub use sync_method::SyncMethod;

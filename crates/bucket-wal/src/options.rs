@@ -6,8 +6,11 @@ use std::time::Duration;
 use bucket_core::ByteCount;
 use bucket_vfs::{StdVfs, Vfs};
 
+use crate::archive::ArchiveSink;
+use crate::checkpoint::{CheckpointPolicy, CheckpointState, Source};
 use crate::entropy::Entropy;
 use crate::error::WalError;
+use crate::lsn::Lsn;
 use crate::planted::Planted;
 use crate::recovery::Recovery;
 use crate::sync::Arc;
@@ -42,6 +45,13 @@ pub struct WalOptions {
     /// `None`: what tuning has stored, or the default.
     pub(crate) sync_method: Option<SyncMethod>,
     pub(crate) write_through: bool,
+    pub(crate) lifecycle: bool,
+    /// `None`: what suits the log.
+    pub(crate) checkpoint_policy: Option<CheckpointPolicy>,
+    pub(crate) checkpoint_source: Option<Source>,
+    pub(crate) keep_checkpoints: usize,
+    pub(crate) archive: Option<Arc<dyn ArchiveSink>>,
+    pub(crate) housekeeping_by_hand: bool,
     pub(crate) entropy: Entropy,
     pub(crate) planted: Planted,
 }
@@ -128,6 +138,12 @@ impl WalOptions {
             sync_policy: SyncPolicy::Always,
             sync_method: None,
             write_through: false,
+            lifecycle: false,
+            checkpoint_policy: None,
+            checkpoint_source: None,
+            keep_checkpoints: 2,
+            archive: None,
+            housekeeping_by_hand: false,
             entropy: Entropy::default(),
             planted: Planted::default(),
         }
@@ -233,6 +249,68 @@ impl WalOptions {
         Ok(self)
     }
 
+    /// Keeps account of what is pending: every record that is appended is an operation until
+    /// [`Wal::complete`] or [`Wal::abort`] settles it, and opening yields what is not settled. Default:
+    /// off, and nothing is tracked.
+    ///
+    /// Such a log takes checkpoints by itself, and copies what is pending out of old segments so that
+    /// they can go: it has at most twice the bytes that its pending operations take, each counted with 48
+    /// bytes more than it has, and two segments. It takes about 100 bytes of memory for each pending
+    /// operation.
+    pub const fn lifecycle(mut self, on: bool) -> Self {
+        self.lifecycle = on;
+        self
+    }
+
+    /// When the log takes checkpoints by itself. The default is after 10 000 records or 16 MiB for a log
+    /// with a lifecycle, which needs nothing from its application for that; other logs need a
+    /// [`WalOptions::checkpoint_source`], and take none by default.
+    pub const fn checkpoints(mut self, policy: CheckpointPolicy) -> Self {
+        self.checkpoint_policy = Some(policy);
+        self
+    }
+
+    /// Where automatic checkpoints get their content: from which record on replay is needed, and the
+    /// state that stands for everything before; `None` for not now.
+    ///
+    /// It is called without any lock of the log, on the log's own thread, and should not hold a clone of
+    /// the log, which could then never be dropped.
+    pub fn checkpoint_source(
+        mut self,
+        source: impl Fn() -> Option<(Lsn, CheckpointState)> + Send + Sync + 'static,
+    ) -> Self {
+        self.checkpoint_source = Some(Source(Arc::new(source)));
+        self
+    }
+
+    /// How many checkpoints are kept; 1 to 16, default 2. The log keeps what the oldest of them needs, so
+    /// that each can be gone back to when all newer ones are damaged.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOptions::Checkpoints`] outside these bounds.
+    pub fn keep_checkpoints(mut self, n: usize) -> Result<Self, InvalidOptions> {
+        if !(1..=16).contains(&n) {
+            return Err(InvalidOptions::Checkpoints { rule: "between 1 and 16 can be kept" });
+        }
+        self.keep_checkpoints = n;
+        Ok(self)
+    }
+
+    /// Hands every segment that is not needed any more to `sink` before it is removed. Default: none,
+    /// such segments are removed.
+    pub fn archive(mut self, sink: Arc<dyn ArchiveSink>) -> Self {
+        self.archive = Some(sink);
+        self
+    }
+
+    /// Leaves automatic checkpoints, copying forward and archiving to calls of [`Wal::housekeep`] instead
+    /// of a thread of the log's. Default: off.
+    pub const fn housekeeping_by_hand(mut self, on: bool) -> Self {
+        self.housekeeping_by_hand = on;
+        self
+    }
+
     /// The files to work on; the default is the machine's file system.
     pub fn vfs(mut self, vfs: Arc<dyn Vfs>) -> Self {
         self.vfs = vfs;
@@ -279,6 +357,12 @@ impl WalOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidOptions {
+    /// A bound of the checkpoint policy, or how many are kept.
+    #[error("checkpoints: {rule}")]
+    Checkpoints {
+        /// What it must be.
+        rule: &'static str,
+    },
     /// The number of threads that read at opening.
     #[error("recovery_threads is {threads}; it must lie between 1 and 64")]
     RecoveryThreads {

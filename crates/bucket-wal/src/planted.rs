@@ -12,6 +12,8 @@ pub enum Bug {
     AcknowledgeBeforeSync,
     /// The log goes on in the newest segment behind what recovery has found there.
     AppendAfterTail,
+    /// A segment is removed although its copy in the archive is neither synced nor read back.
+    ArchiveUnverified,
     /// A checkpoint is written without the records that it vouches for.
     CheckpointBeforeData,
     /// Trimming removes records that no checkpoint has released.
@@ -32,8 +34,12 @@ pub enum Bug {
     NoTailWake,
     /// A failed sync is tried again, and believed.
     RetrySync,
+    /// An operation counts as settled although its settlement may still be refused.
+    SettleBeforeAccepted,
     /// Recovery leaves out the newest records, which nothing vouches for.
     SkipReplay,
+    /// A copy forward counts before it is durable, and the segment that it was copied from goes.
+    SurvivorBeforeDurable,
     /// Recovery syncs the newest segment and trusts it, where it should copy what nothing vouches for.
     SyncOldFile,
     /// A durable tail shows what was only written.

@@ -1,5 +1,7 @@
 //! [`WalStats`]: what a log has done since it was opened.
 
+use std::time::Duration;
+
 use crate::lsn::Lsn;
 use crate::sync_method::SyncMethod;
 
@@ -24,6 +26,22 @@ pub struct WalStats {
     /// By which method groups become durable. Before the first record was written since opening, the one
     /// that will be tried.
     pub sync_method: SyncMethod,
+    /// Checkpoints taken.
+    pub checkpoints: u64,
+    /// How old the newest checkpoint is, by the clock of the machine; `None` when there is none.
+    pub checkpoint_age: Option<Duration>,
+    /// Times that automatic checkpoints, copying forward or trimming failed; each is tried again.
+    pub checkpoint_failures: u64,
+    /// Operations that are not settled; 0 in a log without a lifecycle.
+    pub pending: u64,
+    /// Bytes of content of the operations whose settlement is not durable.
+    pub pending_bytes: u64,
+    /// Operations copied forward, each time counted.
+    pub survivors: u64,
+    /// Segments that the archive has taken.
+    pub archived: u64,
+    /// Times that the archive did not take a segment; each is tried again.
+    pub archive_failures: u64,
     /// Everything up to here was handed to the operating system, save what was refused.
     pub written_lsn: Lsn,
     /// Everything up to here is durable.

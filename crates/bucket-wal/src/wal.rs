@@ -5,13 +5,12 @@ use std::path::Path;
 
 use bucket_vfs::{LockError, VfsLock};
 
+use crate::checkpoint::{Checkpoint, CheckpointState};
 use crate::commit::{Records, Shared, Ticket};
 use crate::error::WalError;
 use crate::frame::Entry;
 use crate::lsn::Lsn;
-use crate::manifest::{MAX_STATE_LEN, Manifest};
-use crate::options::WalOptions;
-use crate::planted::Bug;
+use crate::options::{RecoveryPolicy, WalOptions};
 use crate::range_hash::{RangeHash, range_hash};
 use crate::reader::{Reader, Record, read_one};
 use crate::recovery::{Recovery, recover};
@@ -71,9 +70,17 @@ impl Wal {
             options.sync_method = tuning::stored(&*options.vfs, dir);
         }
         let recovered = recover(dir, &options)?;
-        let recovery = recovered.recovery.clone();
+        let mut recovery = recovered.recovery.clone();
+        let newest = recovered.manifests.readable.first();
+        let needed_from =
+            newest.map_or(1, |newest| newest.pending_from.unwrap_or(newest.replay_from));
+        let (lifecycle, planted) = (options.lifecycle, options.planted);
+        let salvage = options.recovery != RecoveryPolicy::Strict;
         let shared = Shared::new(dir.to_owned(), options, lock, recovered);
         let owner = Arc::new(Owner(Arc::clone(&shared)));
+        if lifecycle {
+            recovery.pending = shared.restore_lifecycle(needed_from, salvage, planted)?;
+        }
         Ok((Self { shared, owner }, recovery))
     }
 
@@ -181,13 +188,26 @@ impl Wal {
         Lsn::new(self.shared.durable())
     }
 
-    /// Reads one durable record.
+    /// Reads one durable record. An operation that is pending is found under its own number, also after
+    /// it was copied forward.
     ///
     /// # Errors
     ///
     /// [`WalError::NotFound`] when it was trimmed, refused or is not durable yet;
     /// [`WalError::Corrupt`] when it does not validate any more; [`WalError::Io`].
     pub fn read(&self, lsn: Lsn) -> Result<Record, WalError> {
+        if let Some(copy) = self.shared.moved_to(lsn.get()) {
+            return match self.read_at(Lsn::new(copy)) {
+                // Copied once more, and trimmed away under our eyes.
+                Err(_) if self.shared.moved_to(lsn.get()) != Some(copy) => self.read(lsn),
+                record => record.map(Record::into_original),
+            };
+        }
+        self.read_at(lsn)
+    }
+
+    /// Reads the record that has this number in the log.
+    fn read_at(&self, lsn: Lsn) -> Result<Record, WalError> {
         if lsn.get() > self.shared.durable() {
             return Err(WalError::NotFound { lsn });
         }
@@ -237,40 +257,23 @@ impl Wal {
     /// Records durably that replay may start at `replay_from`, with `state` for the application, and
     /// removes the segments that no kept checkpoint needs.
     ///
-    /// The newest two checkpoints are kept, and the log keeps what the older one needs. What comes before
-    /// `replay_from` is made durable first, if it is not.
+    /// The state is bytes, at most 1 MiB, or a [`CheckpointState::Reference`] to what the application has
+    /// stored elsewhere. As many checkpoints are kept as
+    /// [`WalOptions::keep_checkpoints`] says, and the log keeps what the oldest needs; also what is
+    /// pending, and what is not replicated once [`Wal::set_replicated`] was used. What comes before
+    /// `replay_from` is made durable first, if it is not; a number beyond the newest record stands for the
+    /// one after it. With an archive, segments are removed later, by the housekeeping.
     ///
     /// # Errors
     ///
-    /// [`WalError::RecordTooLarge`] when `state` has more than 1 MiB; [`WalError::Io`],
+    /// [`WalError::RecordTooLarge`] when `state` is too long; [`WalError::Io`],
     /// [`WalError::NoSpace`] and [`WalError::Closed`]. The previous checkpoints still hold then.
-    pub fn checkpoint(&self, replay_from: Lsn, state: &[u8]) -> Result<(), WalError> {
-        if state.len() > MAX_STATE_LEN {
-            return Err(WalError::RecordTooLarge { len: state.len(), max: MAX_STATE_LEN });
-        }
-        // Records that a checkpoint skips must not come back with other content under the same numbers.
-        if replay_from.get() > self.shared.durable() + 1 {
-            self.shared.sync()?;
-        }
-        let mut checkpoints = self.shared.checkpoints()?;
-        let manifest = Manifest {
-            generation: checkpoints.generation + 1,
-            log_id: checkpoints.log_id,
-            epoch: self.shared.epoch(),
-            durable_lsn: self.shared.vouched_for(),
-            replay_from: replay_from.get(),
-            state: state.to_vec(),
-        };
-        manifest.write(&*self.shared.vfs, &self.shared.dir)?;
-        checkpoints.generation = manifest.generation;
-        // What the manifest before this one needs stays.
-        let keep_from = if self.shared.planted.has(Bug::EvictUndrained) {
-            self.shared.durable()
-        } else {
-            checkpoints.newest_replay_from
-        };
-        checkpoints.newest_replay_from = manifest.replay_from;
-        self.trim(keep_from)
+    pub fn checkpoint(
+        &self,
+        replay_from: Lsn,
+        state: impl Into<CheckpointState>,
+    ) -> Result<(), WalError> {
+        self.shared.checkpoint(replay_from.get(), state.into())
     }
 
     /// Takes back all records after `lsn`, durably. Their numbers are given again, in a higher
@@ -318,19 +321,44 @@ impl Wal {
         self.shared.begin_epoch(epoch)
     }
 
-    /// Removes segments all of whose records come before `keep_from`. The newest segment stays.
-    fn trim(&self, keep_from: u64) -> Result<(), WalError> {
-        let removed = self.shared.index().lock().split_before(keep_from);
-        for path in &removed {
-            let vfs = &self.shared.vfs;
-            vfs.remove_file(path).map_err(|error| WalError::io("remove", path, error))?;
-        }
-        if !removed.is_empty() {
-            let dir = &self.shared.dir;
-            let synced = self.shared.vfs.sync_dir(dir);
-            synced.map_err(|error| WalError::io("sync", dir, error))?;
-        }
-        Ok(())
+    /// The checkpoints that are kept and can be read, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::Io`], [`WalError::Poisoned`] and [`WalError::Closed`].
+    pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, WalError> {
+        self.shared.list_checkpoints()
+    }
+
+    /// Takes the automatic checkpoint that is due, copies forward what keeps a log with a lifecycle too
+    /// long, and archives and removes what is not needed. With nothing due it does nothing. The log does
+    /// this by itself, unless [`WalOptions::housekeeping_by_hand`] was asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::Io`], [`WalError::NoSpace`] and [`WalError::Corrupt`]: it is counted, and tried again
+    /// when it is next due. [`WalError::Poisoned`] and [`WalError::Closed`].
+    pub fn housekeep(&self) -> Result<(), WalError> {
+        self.shared.housekeep()
+    }
+
+    /// Says that everything up to `lsn` is safe elsewhere. A lower number than before changes nothing.
+    ///
+    /// From the first call on, [`Lsn::ZERO`] included, the log keeps what is not replicated, whatever the
+    /// checkpoints say; it remembers the number with the next checkpoint, and a record up to there that is
+    /// missing at a later opening is damage.
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::NotFound`] when no record has that number yet; [`WalError::Poisoned`] and
+    /// [`WalError::Closed`].
+    pub fn set_replicated(&self, lsn: Lsn) -> Result<(), WalError> {
+        self.shared.set_replicated(lsn.get())
+    }
+
+    /// The newest record that is known to be elsewhere; `None` when nobody ever said so.
+    pub fn replicated_lsn(&self) -> Option<Lsn> {
+        self.shared.replicated().map(Lsn::new)
     }
 
     /// How many batches are kept for those who may ask for their outcome.

@@ -6,6 +6,8 @@ use bucket_core::Clock;
 use super::{Batch, Lead, Shared, State, Ticket};
 use crate::error::WalError;
 use crate::frame::{Entry, MAX_RECORD_LEN};
+use crate::lifecycle::SUBJECT_LEN;
+use crate::lsn::Lsn;
 use crate::options::SyncPolicy;
 use crate::segment::ROOM;
 use crate::sync::{Arc, MutexGuard};
@@ -24,13 +26,20 @@ pub(crate) struct Records<'a> {
     bytes: usize,
     /// They lead to space being freed, and may use the reserve.
     reserved: bool,
+    /// The operation that they are about, which has to be pending.
+    subject: Option<u64>,
 }
 
 impl<'a> Records<'a> {
     /// `entries` are those of the payloads, made outside of any lock.
     pub(crate) fn new(payloads: &'a [&'a [u8]], entries: &'a [Entry], reserved: bool) -> Self {
         let bytes = payloads.iter().map(|payload| payload.len()).sum();
-        Self { payloads, entries, bytes, reserved }
+        Self { payloads, entries, bytes, reserved, subject: None }
+    }
+
+    /// The same, about an operation that has to be pending.
+    pub(crate) fn about(self, op: u64) -> Self {
+        Self { subject: Some(op), ..self }
     }
 
     /// Fails when they are too much for one frame. Each counts with what its entry takes.
@@ -65,6 +74,7 @@ impl Shared {
         }
         let mut state = self.state.lock();
         state.check()?;
+        state.may_take(records)?;
         let lsn = push(&mut state, records);
         self.came(&state);
         let ticket = self.ticket(&state, lsn);
@@ -112,6 +122,7 @@ impl Shared {
                 state = self.make_room(state, records)?;
             }
         }
+        state.may_take(records)?;
         if state.unsynced.records == 0 {
             state.unsynced.since = self.clock.now();
         }
@@ -157,7 +168,7 @@ impl Shared {
         match made {
             Ok(new_segment) => {
                 if let Some(new_segment) = new_segment {
-                    self.begin(new_segment);
+                    self.begin(&mut state, new_segment);
                 }
                 self.end_turn(&mut state);
                 Ok(state)
@@ -178,6 +189,10 @@ impl Shared {
 /// Gives the records their numbers and a place in the open batch. Returns the last number.
 fn push(state: &mut State, records: Records<'_>) -> u64 {
     let count = records.entries.len();
+    if let Some(lifecycle) = &mut state.lifecycle {
+        let payloads = records.payloads.iter().copied();
+        lifecycle.accepted(state.next_lsn, records.entries.iter().zip(payloads));
+    }
     state.next_lsn += count as u64;
     let group = &mut state.open.group;
     group.reserved = records.reserved && (group.entries.is_empty() || group.reserved);
@@ -187,6 +202,23 @@ fn push(state: &mut State, records: Records<'_>) -> u64 {
     }
     group.units.push(Unit { count: count as u32, bytes: records.bytes as u32 });
     state.next_lsn - 1
+}
+
+impl State {
+    /// Whether the lifecycle has anything against the records.
+    fn may_take(&self, records: Records<'_>) -> Result<(), WalError> {
+        if let Some(op) = records.subject
+            && !self.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.is_pending(op))
+        {
+            return Err(WalError::NotPending { lsn: Lsn::new(op) });
+        }
+        // A copy forward is longer by a number, and has to fit as well.
+        let (len, max) = (records.bytes, MAX_RECORD_LEN - SUBJECT_LEN);
+        if self.lifecycle.is_some() && records.subject.is_none() && len > max {
+            return Err(WalError::RecordTooLarge { len, max });
+        }
+        Ok(())
+    }
 }
 
 fn has_room(state: &State, records: Records<'_>) -> bool {

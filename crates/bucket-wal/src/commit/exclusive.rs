@@ -10,7 +10,7 @@ use crate::lsn::Lsn;
 use crate::recovery::carry::{Job, carry};
 use crate::scan::{FrameRef, Known, scan};
 use crate::segment::{self, Ending};
-use crate::sync::{MutexGuard, Ordering};
+use crate::sync::{Arc, MutexGuard, Ordering};
 use crate::writer::CommitError;
 
 impl Shared {
@@ -44,18 +44,23 @@ impl Shared {
         let begun = begun.map(|segment| {
             state.epoch = epoch;
             state.gap = false;
-            self.begin(segment);
+            self.begin(&mut state, segment);
         });
         self.end_alone(&mut state, begun)
     }
 
     /// Takes back all records after `lsn`.
-    pub(crate) fn truncate_after(&self, lsn: u64) -> Result<(), WalError> {
-        let replay_from = self.checkpoints()?.newest_replay_from;
+    pub(crate) fn truncate_after(self: &Arc<Self>, lsn: u64) -> Result<(), WalError> {
+        let _turn = self.housekeeper.lock();
+        let checkpoints = self.checkpoints()?;
         let mut state = self.alone()?;
         if lsn >= state.next_lsn - 1 {
             return Ok(());
         }
+        // What was settled by then is not all there any more once a checkpoint has let go of it.
+        let is_tracked = state.lifecycle.is_some();
+        let settled = if is_tracked { checkpoints.durable_lsn() + 1 } else { 0 };
+        let replay_from = checkpoints.replay_from().max(settled);
         if lsn.saturating_add(1) < replay_from {
             return Err(WalError::Checkpointed {
                 lsn: Lsn::new(lsn),
@@ -63,7 +68,13 @@ impl Shared {
             });
         }
         let truncated = self.truncate(&mut state, lsn);
-        self.end_alone(&mut state, truncated)
+        self.end_alone(&mut state, truncated)?;
+        drop(state);
+        if is_tracked {
+            // Settlements that were taken back, and copies, count no more.
+            self.restore_lifecycle(checkpoints.needed_from(), false, self.planted)?;
+        }
+        Ok(())
     }
 
     fn truncate(&self, state: &mut State, lsn: u64) -> Result<(), CommitError> {

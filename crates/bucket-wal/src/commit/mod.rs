@@ -17,12 +17,16 @@ mod watch;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Weak;
+use std::time::Duration;
 
 use bucket_core::{SystemClock, Tick};
 use bucket_vfs::{Vfs, VfsLock};
 
 use crate::error::WalError;
 use crate::index::{Index, Segment};
+use crate::keep::{Checkpoints, Keep, Rules};
+use crate::lifecycle::Lifecycle;
 use crate::lsn::Lsn;
 use crate::options::{SyncPolicy, WalOptions};
 use crate::planted::{Bug, Planted};
@@ -47,17 +51,24 @@ pub(crate) struct Shared {
     policy: SyncPolicy,
     write_through: bool,
     segment_bytes: u64,
-    clock: SystemClock,
-    state: Mutex<State>,
+    pub(crate) clock: SystemClock,
+    pub(crate) state: Mutex<State>,
     /// Mirrors `State::durable`, for reading without the lock.
     durable: AtomicU64,
     index: Mutex<Index>,
     /// Used by the leader alone; the lock is never contended.
     writer: Mutex<Writer>,
-    checkpoints: Mutex<Checkpoints>,
+    pub(crate) rules: Rules,
+    pub(crate) checkpoints: Mutex<Checkpoints>,
+    /// One more than the newest record that is known to be elsewhere; 0 when nobody ever said so.
+    pub(crate) replicated: AtomicU64,
+    /// Held by whoever copies forward and archives.
+    pub(crate) housekeeper: Mutex<()>,
+    pub(crate) keeper: Condvar,
+    pub(crate) weak: Weak<Self>,
     committer: Condvar,
     /// For those who wait for the leader to be done, whatever it did.
-    turn: Condvar,
+    pub(crate) turn: Condvar,
     /// For the leader who waits for others to come along.
     gathered: Condvar,
     /// For those who follow the log.
@@ -65,13 +76,13 @@ pub(crate) struct Shared {
     pub(crate) planted: Planted,
 }
 
-struct State {
+pub(crate) struct State {
     open: Batch,
     /// The memory of the batch before, for the next.
     spare: Group,
     /// Batches that are written and not durable, the oldest first, as far as anybody has a ticket of them.
     written: Vec<Arc<Done>>,
-    next_lsn: u64,
+    pub(crate) next_lsn: u64,
     written_lsn: u64,
     durable: u64,
     epoch: u64,
@@ -94,6 +105,9 @@ struct State {
     watchers: Watchers,
     lock: Option<Box<dyn VfsLock>>,
     stats: WalStats,
+    /// Of a log that keeps account of what is pending.
+    pub(crate) lifecycle: Option<Lifecycle>,
+    pub(crate) keep: Keep,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -110,13 +124,6 @@ struct Unsynced {
 struct Poison {
     durable: u64,
     source: Arc<std::io::Error>,
-}
-
-/// Where checkpoints stand.
-pub(crate) struct Checkpoints {
-    pub(crate) generation: u64,
-    pub(crate) newest_replay_from: u64,
-    pub(crate) log_id: u128,
 }
 
 /// The records that the next commit will write.
@@ -142,12 +149,16 @@ impl Shared {
         lock: Box<dyn VfsLock>,
         recovered: Recovered,
     ) -> Arc<Self> {
-        let Recovered {
-            mut index, writer, log_id, next_lsn, generation, oldest_replay_from, ..
-        } = recovered;
+        let Recovered { mut index, writer, log_id, next_lsn, manifests, .. } = recovered;
+        let newest = manifests.readable.first();
+        let behind = (next_lsn - 1).saturating_sub(newest.map_or(0, |newest| newest.durable_lsn));
+        let mut keep = Keep::new(&options, behind, newest.map_or(0, |newest| newest.taken));
+        keep.log_bytes = index.bytes();
+        let replicated = newest.and_then(|newest| newest.replicated_lsn);
+        let rules = Rules::new(&options);
         let vfs = options.vfs;
         index.use_vfs(Arc::clone(&vfs));
-        Arc::new(Self {
+        Arc::new_cyclic(|weak| Self {
             vfs,
             dir,
             policy: options.sync_policy,
@@ -175,15 +186,18 @@ impl Shared {
                 watchers: Watchers::default(),
                 lock: Some(lock),
                 stats: WalStats { sync_method: writer.method(), ..WalStats::default() },
+                lifecycle: None,
+                keep,
             }),
             durable: AtomicU64::new(next_lsn - 1),
             index: Mutex::new(index),
             writer: Mutex::new(writer),
-            checkpoints: Mutex::new(Checkpoints {
-                generation,
-                newest_replay_from: oldest_replay_from,
-                log_id,
-            }),
+            rules,
+            checkpoints: Mutex::new(Checkpoints::new(log_id, &manifests)),
+            replicated: AtomicU64::new(replicated.map_or(0, |lsn| lsn.saturating_add(1))),
+            housekeeper: Mutex::new(()),
+            keeper: Condvar::new(),
+            weak: weak.clone(),
             committer: Condvar::new(),
             turn: Condvar::new(),
             gathered: Condvar::new(),
@@ -223,11 +237,6 @@ impl Shared {
 
     pub(crate) const fn index(&self) -> &Mutex<Index> {
         &self.index
-    }
-
-    pub(crate) fn checkpoints(&self) -> Result<MutexGuard<'_, Checkpoints>, WalError> {
-        self.state.lock().check()?;
-        Ok(self.checkpoints.lock())
     }
 
     /// Waits for the end of a batch, leading its commit if nobody does.
@@ -335,7 +344,7 @@ impl Shared {
         match (wrote, batch) {
             (Ok(committed), Some(batch)) => {
                 if let Some(committed) = committed {
-                    self.enter(committed);
+                    self.enter(&mut state, committed);
                 }
                 state.took(batch);
             }
@@ -374,20 +383,22 @@ impl Shared {
     }
 
     /// Makes the frames of a commit known to readers, who see them once they are durable.
-    fn enter(&self, committed: Committed) {
+    fn enter(&self, state: &mut State, committed: Committed) {
         if let Some(segment) = committed.new_segment {
-            self.begin(segment);
+            self.begin(state, segment);
         }
         let mut index = self.index.lock();
         if let Some(newest) = index.newest_mut() {
+            state.keep.log_bytes += committed.end.saturating_sub(newest.end);
             newest.extend(committed.frames, committed.end);
         }
     }
 
     /// Makes a new segment known.
-    fn begin(&self, (header, file): NewSegment) {
+    fn begin(&self, state: &mut State, (header, file): NewSegment) {
         let path = self.dir.join(segment::file_name(header.segment_id));
         let (frames, end) = (Vec::new(), segment::HEADER_LEN);
+        state.keep.log_bytes += end;
         self.index.lock().insert(Segment { header, path, file: Some(file), frames, end });
     }
 
@@ -398,6 +409,10 @@ impl Shared {
         state.stats.records += records;
         state.stats.payload_bytes += bytes;
         state.stats.syncs += 1;
+        if let Some(lifecycle) = &mut state.lifecycle {
+            lifecycle.durable(state.durable);
+        }
+        self.keep_up(state, records, bytes);
         let (records, bytes) = state.open.weight();
         // What came meanwhile counts from now on: a sync more often than needed at worst.
         state.unsynced = Unsynced { records, bytes, since: self.start_of(records), due: false };
@@ -418,9 +433,7 @@ impl Shared {
         if state.turn_waiters > 0 {
             self.turn.notify_all();
         }
-        if state.closed {
-            state.release();
-        }
+        state.release_if_idle();
     }
 
     /// The log is of no more use: everybody hears so, also those whose records would be next.
@@ -439,9 +452,8 @@ impl Shared {
         let orphan = std::mem::replace(&mut state.open, orphan);
         let written = std::mem::take(&mut state.written);
         self.turn.notify_all();
-        if state.closed {
-            state.release();
-        }
+        self.keeper.notify_all();
+        state.release_if_idle();
         for done in written.into_iter().chain([orphan.done]) {
             done.finish(Err(error.clone()));
         }
@@ -463,9 +475,21 @@ impl Shared {
     }
 
     pub(crate) fn stats(&self) -> WalStats {
+        let now = self.rules.unix_ms();
         let state = self.state.lock();
         let index = self.index.lock();
+        let done = state.keep.done;
+        let age = (done.newest_checkpoint > 0).then(|| now.saturating_sub(done.newest_checkpoint));
+        let (pending, pending_bytes) = state.lifecycle.as_ref().map_or((0, 0), Lifecycle::size);
         WalStats {
+            checkpoints: done.checkpoints,
+            checkpoint_age: age.map(Duration::from_millis),
+            checkpoint_failures: done.failures,
+            pending,
+            pending_bytes,
+            survivors: done.survivors,
+            archived: done.archived,
+            archive_failures: done.archive_failures,
             segments: index.len() as u64,
             log_bytes: index.bytes(),
             written_lsn: Lsn::new(state.written_lsn),
@@ -483,18 +507,35 @@ impl Shared {
         state.closed = true;
         self.tell(&mut state);
         self.committer.notify_all();
+        self.keeper.notify_all();
         self.turn.notify_all();
-        if !state.leading {
-            state.release();
+        state.release_if_idle();
+        // Whoever is at work on the files notices soon, and whoever opens the log next finds it free.
+        while state.keep.at_work > 0 {
+            self.turn.wait(&mut state);
         }
+        state.release_if_idle();
     }
 
     pub(crate) fn close(&self) -> Result<(), WalError> {
+        self.state.lock().keep.closing = true;
+        let mut last_taken = false;
         let mut state = self.state.lock();
         loop {
             state.check()?;
             if !state.leading && state.is_all_durable() && state.open.group.entries.is_empty() {
-                break;
+                if state.keep.at_work > 0 {
+                    self.turn.wait(&mut state);
+                    continue;
+                }
+                if last_taken {
+                    break;
+                }
+                drop(state);
+                self.take_last();
+                last_taken = true;
+                state = self.state.lock();
+                continue;
             }
             let refused = state.stats.refused;
             state = self.lead_or_wait(state, Lead::Sync);
@@ -506,6 +547,7 @@ impl Shared {
         state.closed = true;
         self.tell(&mut state);
         self.committer.notify_all();
+        self.keeper.notify_all();
         self.turn.notify_all();
         let promised = self.writer.lock().promise(state.next_lsn, state.gap);
         state.lock = None;
@@ -538,7 +580,7 @@ impl State {
     }
 
     /// Everything that was written is durable.
-    const fn is_all_durable(&self) -> bool {
+    pub(crate) const fn is_all_durable(&self) -> bool {
         self.written_lsn == self.durable
     }
 
@@ -546,21 +588,29 @@ impl State {
     fn gave_up(&mut self, batch: &Batch) {
         let (records, bytes) = batch.weight();
         self.gap = true;
+        if let Some(lifecycle) = &mut self.lifecycle {
+            lifecycle.refused(batch.first_lsn, batch.first_lsn + records - 1);
+        }
         self.stats.refused += records;
         self.unsynced.records = self.unsynced.records.saturating_sub(records);
         self.unsynced.bytes = self.unsynced.bytes.saturating_sub(bytes);
     }
 
-    /// Gives up the lock of a closed log. Nobody leads, so nothing is being written.
-    fn release(&mut self) {
+    /// Tells those who wait for a closed log, and gives up its lock, unless somebody still works on it.
+    pub(crate) fn release_if_idle(&mut self) {
+        if !self.closed || self.leading {
+            return;
+        }
         let open = std::mem::replace(&mut self.open, Batch::new(self.next_lsn));
         for done in std::mem::take(&mut self.written).into_iter().chain([open.done]) {
             done.finish(Err(WalError::Closed));
         }
-        self.lock = None;
+        if self.keep.at_work == 0 {
+            self.lock = None;
+        }
     }
 
-    fn check(&self) -> Result<(), WalError> {
+    pub(crate) fn check(&self) -> Result<(), WalError> {
         match &self.poison {
             Some(poison) => Err(poison.error()),
             None if self.closed => Err(WalError::Closed),

@@ -37,9 +37,14 @@ impl Source {
         }
     }
 
+    /// The file, when anybody has it open.
+    pub(crate) fn opened(&self) -> Option<Arc<dyn VfsFile>> {
+        self.file.lock().as_ref().and_then(Weak::upgrade)
+    }
+
     /// The open file, shared with others who read it. Opens it with the index unlocked.
     pub(crate) fn open(&self, index: &Mutex<Index>) -> Result<Arc<dyn VfsFile>, WalError> {
-        if let Some(file) = self.file.lock().as_ref().and_then(Weak::upgrade) {
+        if let Some(file) = self.opened() {
             return Ok(file);
         }
         let vfs = index.lock().vfs().ok_or(WalError::Closed)?;

@@ -19,9 +19,11 @@ use self::carry::{Job, carry};
 use self::cut::Cut;
 pub use self::report::{Damage, DamageKind, RecoveryReport, TailState};
 use self::survey::{Finding, Survey};
+use crate::checkpoint::Checkpoint;
 use crate::error::WalError;
 use crate::index::{Index, Segment};
 use crate::lsn::Lsn;
+use crate::manifest::Manifests;
 use crate::options::{RecoveryPolicy, VerifyOnOpen, WalOptions};
 use crate::scan::SegmentScan;
 use crate::segment;
@@ -33,18 +35,8 @@ use crate::writer::{Begun, Writer};
 pub struct Recovery {
     report: RecoveryReport,
     checkpoint: Option<Checkpoint>,
-}
-
-/// A checkpoint that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Checkpoint {
-    /// Replay starts at this record.
-    pub replay_from: Lsn,
-    /// The newest record that was durable when the checkpoint was taken.
-    pub durable_lsn: Lsn,
-    /// What the application stored with it.
-    pub state: Vec<u8>,
+    /// Filled in by the lifecycle.
+    pub(crate) pending: Vec<Lsn>,
 }
 
 impl Recovery {
@@ -56,6 +48,12 @@ impl Recovery {
     /// The newest checkpoint, if one was ever taken.
     pub const fn checkpoint(&self) -> Option<&Checkpoint> {
         self.checkpoint.as_ref()
+    }
+
+    /// The operations that were not settled, in the order of their numbers; none in a log without a
+    /// lifecycle. [`Wal::pending_records`](crate::Wal::pending_records) reads them.
+    pub fn pending(&self) -> &[Lsn] {
+        &self.pending
     }
 
     /// Where the application starts to replay: at the checkpoint, or at the first record.
@@ -71,9 +69,7 @@ pub(crate) struct Recovered {
     pub(crate) writer: Writer,
     pub(crate) log_id: u128,
     pub(crate) next_lsn: u64,
-    pub(crate) generation: u64,
-    /// Where replay starts for the oldest checkpoint that is kept.
-    pub(crate) oldest_replay_from: u64,
+    pub(crate) manifests: Manifests,
 }
 
 /// Reads the log in `dir`, which exists and is locked.
@@ -153,21 +149,15 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
         last_lsn: Lsn::new(next_lsn - 1),
         ..report
     };
-    let manifests = &survey.manifests;
-    let newest = manifests.first();
-    let checkpoint = newest.map(|manifest| Checkpoint {
-        replay_from: Lsn::new(manifest.replay_from),
-        durable_lsn: Lsn::new(manifest.durable_lsn),
-        state: manifest.state.clone(),
-    });
+    let manifests = survey.manifests;
+    let checkpoint = manifests.readable.first().map(Checkpoint::from);
     Ok(Recovered {
-        recovery: Recovery { report, checkpoint },
+        recovery: Recovery { report, checkpoint, pending: Vec::new() },
         index,
         writer,
         log_id,
         next_lsn,
-        generation: newest.map_or(0, |manifest| manifest.generation),
-        oldest_replay_from: manifests.last().map_or(0, |manifest| manifest.replay_from),
+        manifests,
     })
 }
 
@@ -186,7 +176,7 @@ fn report(
         last_lsn: Lsn::ZERO,
         tail: scans.last().map_or(TailState::Clean, |found| found.tail),
         copied_records: begun.map_or(0, |begun| begun.records),
-        unreadable_checkpoints: survey.unreadable_checkpoints,
+        unreadable_checkpoints: survey.manifests.unreadable,
         damage: findings.into_iter().map(|finding| finding.damage).collect(),
         quarantined,
     }
@@ -232,7 +222,7 @@ fn clean_up(
     if !findings.is_empty() {
         // Under a policy that steps over them.
         evidence.extend(survey.unusable.iter().map(|&id| path(id)));
-        if survey.manifests.is_empty() {
+        if survey.manifests.readable.is_empty() {
             evidence.extend(survey.checkpoints.iter().cloned());
         }
         if let Some(cut) = cut.filter(|cut| cut.is_damage) {

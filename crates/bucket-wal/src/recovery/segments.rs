@@ -81,7 +81,8 @@ fn is_trusted(survey: &Survey, verify: VerifyOnOpen, ending: Ending) -> bool {
     match verify {
         VerifyOnOpen::Full => false,
         VerifyOnOpen::SinceCheckpoint => {
-            survey.manifests.first().is_some_and(|manifest| ending.next_lsn <= manifest.replay_from)
+            let newest = survey.manifests.readable.first();
+            newest.is_some_and(|manifest| ending.next_lsn <= manifest.keep_from())
         }
         VerifyOnOpen::TailOnly => true,
     }

@@ -13,7 +13,7 @@ use bucket_vfs::{OpenMode, Vfs, VfsFile};
 use super::report::{Damage, DamageKind};
 use crate::error::WalError;
 use crate::lsn::Lsn;
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Manifest, Manifests};
 use crate::segment::{self, HEADER_LEN, Header, HeaderError, MAX_ID, number_in};
 use crate::sync::Arc;
 
@@ -28,16 +28,14 @@ pub(crate) struct Survey {
     pub(crate) void: Vec<Void>,
     /// Segments whose header cannot be read, or which belong to another log.
     pub(crate) unusable: Vec<u64>,
-    /// The checkpoints that can be read, the newest first.
-    pub(crate) manifests: Vec<Manifest>,
-    pub(crate) unreadable_checkpoints: usize,
+    pub(crate) manifests: Manifests,
     /// The files of all checkpoints.
     pub(crate) checkpoints: Vec<PathBuf>,
     /// What an interrupted creation has left behind.
     pub(crate) temporary: Vec<PathBuf>,
     /// No file of the log has a higher number.
     pub(crate) max_id: u64,
-    /// What the newest checkpoint knows to be durable.
+    /// What the newest checkpoint vouches for.
     pub(crate) durable_lsn: u64,
     pub(crate) findings: Vec<Finding>,
 }
@@ -70,13 +68,13 @@ struct Names {
 impl Survey {
     pub(crate) fn of(vfs: &dyn Vfs, dir: &Path) -> Result<Self, WalError> {
         let names = Names::read(vfs, dir)?;
-        let (manifests, unreadable_checkpoints) = manifest::load(vfs, dir)?;
+        let manifests = manifest::load(vfs, dir)?;
         let mut headers = BTreeMap::new();
         for &id in &names.segments {
             let path = dir.join(segment::file_name(id));
             headers.insert(id, open_segment(vfs, &path, id)?.1);
         }
-        let newest = manifests.first();
+        let newest = manifests.readable.first();
         let first = || headers.values().flatten().next();
         let log_id =
             newest.map(|manifest| manifest.log_id).or_else(|| first().map(|header| header.log_id));
@@ -86,14 +84,13 @@ impl Survey {
             void: Vec::new(),
             unusable: Vec::new(),
             max_id: names.segments.last().copied().unwrap_or(0),
-            durable_lsn: newest.map_or(0, |manifest| manifest.durable_lsn),
+            durable_lsn: newest.map_or(0, Manifest::vouched_lsn),
             temporary: names.temporary,
             checkpoints: names.checkpoints,
             manifests,
-            unreadable_checkpoints,
             findings: Vec::new(),
         };
-        if survey.manifests.is_empty() && unreadable_checkpoints > 0 {
+        if survey.manifests.readable.is_empty() && survey.manifests.unreadable > 0 {
             survey.find(0, true, dir.to_owned(), DamageKind::Checkpoint, 1);
         }
         survey.follow(dir, &headers);
@@ -109,10 +106,9 @@ impl Survey {
         let usable = |id: u64| headers.get(&id)?.as_ref().filter(is_ours);
         let below =
             |id: u64| headers.range(..id).rev().find_map(|(_, h)| h.as_ref().filter(is_ours));
-        // The log is kept for the older checkpoint as well. One that is older still may only be there
-        // because its removal was interrupted.
-        let kept = self.manifests.iter().take(manifest::KEPT);
-        let needed_from = kept.map(|manifest| manifest.replay_from).min();
+        // The log is kept for the oldest checkpoint: nothing that one needs is removed before it is gone
+        // for good.
+        let needed_from = self.manifests.readable.iter().map(Manifest::keep_from).min();
 
         let mut chain: Vec<Header> = Vec::new();
         let mut missing = Vec::new();
@@ -141,14 +137,14 @@ impl Survey {
 
         let (oldest, newest) = (chain.first().map(|h| h.segment_id), chain.last());
         let newest_id = newest.map(|header| header.segment_id);
-        let epoch = self.manifests.first().map_or(0, |manifest| manifest.epoch);
+        let epoch = self.manifests.readable.first().map_or(0, |manifest| manifest.epoch);
         for header in chain.iter().filter(|header| header.epoch > epoch) {
             // What was durable then and was taken back since.
             self.durable_lsn = self.durable_lsn.min(header.first_lsn.saturating_sub(1));
         }
-        match (newest, self.manifests.first()) {
-            (None, Some(manifest)) if manifest.replay_from <= manifest.durable_lsn => {
-                missing.push((1, manifest.replay_from));
+        match (newest, self.manifests.readable.first()) {
+            (None, Some(manifest)) if manifest.keep_from() <= manifest.durable_lsn => {
+                missing.push((1, manifest.keep_from()));
             }
             _ => {}
         }

@@ -121,7 +121,7 @@ fn a_checkpoint_moves_the_start_of_replay_and_trims_what_the_older_one_does_not_
     drop(wal);
     let (_wal, recovery) = open().unwrap();
     let checkpoint = recovery.checkpoint().unwrap();
-    assert_eq!((checkpoint.replay_from, &checkpoint.state[..]), (second, &b"second"[..]));
+    assert_eq!((checkpoint.replay_from, checkpoint.state.bytes()), (second, &b"second"[..]));
 }
 
 #[test]

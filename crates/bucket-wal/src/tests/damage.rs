@@ -162,7 +162,7 @@ fn a_damaged_checkpoint_falls_back_to_the_older_one() {
     wal.close().unwrap();
     flip(&dir.path().join("ckpt-0000000000000002.man"), 70);
     let (wal, recovery) = Wal::open(dir.path()).unwrap();
-    assert_eq!(recovery.checkpoint().unwrap().state, b"older");
+    assert_eq!(recovery.checkpoint().unwrap().state.bytes(), b"older");
     assert_eq!(recovery.report().unreadable_checkpoints, 1);
     assert_eq!(wal.reader(recovery.replay_from()).count(), 2);
     drop(wal);

@@ -14,6 +14,8 @@ mod fault_vfs;
 mod inspect;
 #[cfg(all(not(bucket_loom), feature = "legacy"))]
 mod legacy;
+#[cfg(not(bucket_loom))]
+mod lifecycle;
 #[cfg(bucket_loom)]
 mod loom_commit;
 #[cfg(bucket_loom)]

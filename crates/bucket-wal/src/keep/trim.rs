@@ -1,0 +1,81 @@
+//! Letting go of segments: to the archive first, if there is one, then off the disk.
+
+use crate::archive::SealedSegment;
+use crate::commit::Shared;
+use crate::error::WalError;
+use crate::keep::Checkpoints;
+use crate::planted::Bug;
+
+impl Shared {
+    /// Removes the segments that no kept checkpoint needs, the oldest first; returns how many. The newest
+    /// stays. A sink that fails keeps its segment and those after it, and is counted.
+    pub(super) fn trim(&self) -> Result<u64, WalError> {
+        let mut removed = 0;
+        loop {
+            let mut checkpoints = self.checkpoints()?;
+            let keep_from = self.keep_from(&checkpoints);
+            let oldest = self.index().lock().oldest_before(keep_from);
+            let Some((source, end, next_lsn)) = oldest else { return Ok(removed) };
+            let id = source.header.segment_id;
+            if let Some(sink) = &self.rules.archive
+                && id >= checkpoints.archived_before
+            {
+                // The sink takes as long as it takes; checkpoints go on meanwhile.
+                drop(checkpoints);
+                let file = source.open(self.index())?;
+                let result = sink.archive(&SealedSegment::new(&source, file, end, next_lsn));
+                let mut state = self.state.lock();
+                if result.is_err() {
+                    state.keep.done.archive_failures += 1;
+                    return Ok(removed);
+                }
+                state.keep.done.archived += 1;
+                drop(state);
+                checkpoints = self.checkpoints()?;
+                checkpoints.archived_before = id + 1;
+            }
+            self.remove(&mut checkpoints, id)?;
+            removed += 1;
+        }
+    }
+
+    /// Whether there is a segment that nobody needs and that could not go.
+    pub(super) fn is_held_up(&self) -> Result<bool, WalError> {
+        let keep_from = self.keep_from(&*self.checkpoints()?);
+        Ok(self.index().lock().oldest_before(keep_from).is_some())
+    }
+
+    /// The first record that anybody needs.
+    fn keep_from(&self, checkpoints: &Checkpoints) -> u64 {
+        if self.planted.has(Bug::EvictUndrained) && !checkpoints.kept.is_empty() {
+            return self.durable();
+        }
+        let replicated = self.replicated().map_or(u64::MAX, |lsn| lsn + 1);
+        checkpoints.keep_from(self.rules.keep).min(replicated)
+    }
+
+    /// Takes a segment off the disk. Readers that have it open go on.
+    fn remove(&self, checkpoints: &mut Checkpoints, id: u64) -> Result<(), WalError> {
+        let sync = || {
+            let synced = self.vfs.sync_dir(&self.dir);
+            synced.map_err(|error| WalError::io("sync", &self.dir, error))
+        };
+        if checkpoints.names_pending {
+            // A checkpoint that came back after a crash would miss its segments.
+            sync()?;
+            checkpoints.names_pending = false;
+        }
+        // First out of the index, so that nobody opens a file that is not there.
+        let removed = self.index().lock().remove_oldest(id);
+        let Some(segment) = removed else { return Ok(()) };
+        if let Err(error) = self.vfs.remove_file(&segment.path) {
+            let error = WalError::io("remove", &segment.path, error);
+            self.index().lock().put_back(segment);
+            return Err(error);
+        }
+        let log_bytes = self.index().lock().bytes();
+        self.state.lock().keep.log_bytes = log_bytes;
+        // One by one: a crash must not leave an older segment and take a newer one.
+        sync()
+    }
+}
