@@ -1,7 +1,11 @@
 //! Behaviour of the whole log, through its public interface and on damaged files.
 
 #[cfg(not(bucket_loom))]
+mod archive;
+#[cfg(not(bucket_loom))]
 mod behaviour;
+#[cfg(not(bucket_loom))]
+mod checkpoints;
 #[cfg(not(bucket_loom))]
 mod crash;
 #[cfg(not(bucket_loom))]
@@ -20,6 +24,8 @@ mod lifecycle;
 mod loom_commit;
 #[cfg(bucket_loom)]
 mod loom_tail;
+#[cfg(not(bucket_loom))]
+mod machine;
 #[cfg(not(bucket_loom))]
 mod open_log;
 #[cfg(not(bucket_loom))]

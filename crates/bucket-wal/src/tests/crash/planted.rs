@@ -3,11 +3,13 @@
 use bucket_vfs::OpenMode;
 use bucket_vfs::sim::{FaultKind, SimDisk};
 
-use super::campaign;
 use super::faults::{keeps_all, sweep_with};
 use super::script::{Plant, Rig, Script, Violation};
+use super::{campaign, lifecycle};
 use crate::planted::{Planted, THREAD};
-use crate::{Bug, Lsn, SyncPolicy, WalError, WalOptions};
+use crate::sync::Arc;
+use crate::tests::lifecycle::a_refused_settlement_is_none;
+use crate::{Bug, Lsn, SyncPolicy, Wal, WalError, WalOptions};
 
 /// An acknowledged record that is gone shows in either, whichever comes first.
 const ACKNOWLEDGED: [&str; 2] =
@@ -158,4 +160,43 @@ fn planted_no_seed_is_caught() {
     THREAD.set(Planted::default());
     assert!(found.is_ok_and(|made_up| made_up), "without a seed nothing is wrong either");
     println!("caught: wal NoSeed: the frames of another log are taken for this one's");
+}
+
+/// The same for the campaign with pending operations.
+fn is_caught_pending(bug: Bug, plant: lifecycle::Plant, checks: &[&str]) {
+    match lifecycle::campaign(plant, 12) {
+        Ok(coverage) => panic!("{bug:?} was not caught: {coverage}"),
+        Err(failure) => {
+            println!("caught: wal {bug:?}: {failure}");
+            assert!(checks.contains(&failure.error.check), "caught for another reason");
+        }
+    }
+}
+
+#[test]
+fn planted_archive_unverified_is_caught() {
+    let plant: lifecycle::Plant =
+        |options, archive| options.archive(Arc::new(archive.planted(Bug::ArchiveUnverified)));
+    is_caught_pending(Bug::ArchiveUnverified, plant, &["what was trimmed is in the archive"]);
+}
+
+#[test]
+fn planted_survivor_before_durable_is_caught() {
+    let plant: lifecycle::Plant =
+        |options, archive| options.archive(Arc::new(archive)).planted(Bug::SurvivorBeforeDurable);
+    let checks = [
+        "what was acknowledged and not settled is pending",
+        "every kept checkpoint can be gone back to",
+    ];
+    is_caught_pending(Bug::SurvivorBeforeDurable, plant, &checks);
+}
+
+/// No crash shows this one: the settlement is refused, and the log goes on.
+#[test]
+fn planted_settle_before_accepted_is_caught() {
+    let bug = Bug::SettleBeforeAccepted;
+    match a_refused_settlement_is_none(Wal::options().planted(bug)) {
+        Ok(()) => panic!("{bug:?} was not caught"),
+        Err(found) => println!("caught: wal {bug:?}: {found}"),
+    }
 }
