@@ -187,6 +187,7 @@ fn planted_survivor_before_durable_is_caught() {
     let checks = [
         "what was acknowledged and not settled is pending",
         "every kept checkpoint can be gone back to",
+        "a recovered log keeps what it settles and takes",
     ];
     is_caught_pending(Bug::SurvivorBeforeDurable, plant, &checks);
 }
