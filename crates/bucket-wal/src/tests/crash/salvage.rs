@@ -68,7 +68,9 @@ fn campaign(plant: Plant) {
         files.filter(|path| path.extension().is_some_and(|e| e == "wal")).collect();
     let mut bits: Vec<_> = segments
         .iter()
-        .flat_map(|path| [20, 4_105, 4_200, 9_000, 20_000, 40_000].map(|at| vec![(path.clone(), at * 8)]))
+        .flat_map(|path| {
+            [20, 4_105, 4_200, 9_000, 20_000, 40_000].map(|at| vec![(path.clone(), at * 8)])
+        })
         .collect();
     // Two places in segments that are not neighbours.
     bits.extend(
