@@ -286,7 +286,8 @@ impl Wal {
     ///
     /// # Errors
     ///
-    /// [`WalError::Checkpointed`] when a checkpoint replays from a record behind it, or
+    /// [`WalError::Checkpointed`] when a checkpoint replays from a record behind it, or was taken behind it
+    /// in a log with a lifecycle; or
     /// [`WalError::NotFound`] when the records after it were trimmed: nothing was changed.
     /// [`WalError::NoSpace`], [`WalError::Corrupt`], [`WalError::Io`]: the same. [`WalError::Poisoned`]:
     /// they may be back after reopening.

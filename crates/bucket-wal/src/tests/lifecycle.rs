@@ -227,3 +227,27 @@ fn an_application_state_survives_the_checkpoints_that_the_log_takes_by_itself() 
     assert_eq!((checkpoint.replay_from, checkpoint.state.bytes()), (op.next(), &b"state"[..]));
     assert_eq!(recovery.pending().len(), 4);
 }
+
+#[test]
+fn taking_back_a_settlement_makes_the_operation_pending_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = by_hand().open(dir.path()).unwrap();
+    let ops: Vec<_> = (0..4_u8).map(|n| wal.append(&[n]).unwrap()).collect();
+    wal.checkpoint(ops[0], b"").unwrap();
+    wal.complete(ops[0]).unwrap().wait().unwrap();
+    let kept = wal.durable_lsn();
+    wal.complete(ops[1]).unwrap().wait().unwrap();
+    let late = wal.append(b"late").unwrap();
+    wal.truncate_after(kept).unwrap();
+    let left = [ops[1], ops[2], ops[3]];
+    assert_eq!(wal.pending(), left);
+    assert!(matches!(wal.complete(late), Err(WalError::NotPending { .. })));
+    wal.complete(ops[2]).unwrap().wait().unwrap();
+    // Behind a checkpoint it is not known any more what was pending.
+    wal.checkpoint(ops[0], b"").unwrap();
+    wal.append(b"more").unwrap();
+    assert!(matches!(wal.truncate_after(kept), Err(WalError::Checkpointed { .. })));
+    drop(wal);
+    let (_, recovery) = by_hand().open(dir.path()).unwrap();
+    assert_eq!(recovery.pending()[..2], [ops[1], ops[3]]);
+}
