@@ -387,6 +387,11 @@ fn inspect_once(
     }
     let survey = Survey::of(vfs, dir)?;
     found.log_id = survey.log_id;
+    for checkpoint in &mut found.checkpoints {
+        // One that its successor does not name is as good as damaged.
+        let mut readable = survey.manifests.readable.iter();
+        checkpoint.is_readable &= readable.any(|found| found.generation == checkpoint.generation);
+    }
     let mut scans = Vec::new();
     for &id in &listing.segments {
         let path = dir.join(segment::file_name(id));

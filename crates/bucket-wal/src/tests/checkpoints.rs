@@ -97,6 +97,9 @@ fn a_checkpoint_that_was_replaced_by_another_valid_one_is_not_believed() {
     let (_, recovery) = Wal::open(dir.path()).unwrap();
     assert_eq!(newest(&recovery).2, b"third");
     assert_eq!(recovery.report().unreadable_checkpoints, 1);
+    let inspection = Wal::options().inspect(dir.path()).unwrap();
+    let readable = inspection.checkpoints.iter().map(|found| found.is_readable);
+    assert_eq!(readable.collect::<Vec<_>>(), [true, false, true]);
 }
 
 #[test]
