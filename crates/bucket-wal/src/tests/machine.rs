@@ -90,7 +90,7 @@ proptest! {
                     for op in ops {
                         model.remove(&op);
                         settled.push(op);
-                        let _ = wal.complete(Lsn::new(op)).unwrap();
+                        drop(wal.complete(Lsn::new(op)).unwrap());
                     }
                     wal.sync().unwrap();
                 }

@@ -232,7 +232,7 @@ impl Script {
         drop(wal);
         self.check_archive(at, disk)?;
         // Both cost as much as all the rest: a part of the disks, picked by what is on them, is enough.
-        if disk.digest() % 8 == 0 {
+        if disk.digest().is_multiple_of(8) {
             self.check_older(at, disk, &shown)?;
             self.goes_on(&disk.fork(), &shown)?;
         }
