@@ -85,7 +85,7 @@ impl Found {
         Ok(Self {
             report: recovery.report().clone(),
             replay_from: recovery.replay_from().get(),
-            state: recovery.checkpoint().map(|checkpoint| checkpoint.state.clone()),
+            state: recovery.checkpoint().map(|checkpoint| checkpoint.state.bytes().to_vec()),
             records,
         })
     }

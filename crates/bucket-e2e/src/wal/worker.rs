@@ -195,7 +195,7 @@ impl<'a> Worker<'a> {
         let newest = (shared.wal.durable_lsn().get() + 1).saturating_sub(back);
         let from = newest.max(shared.checkpoint_from.load(Ordering::Relaxed));
         say(&Line::CheckpointBegun { from });
-        let taken = shared.wal.checkpoint(Lsn::new(from), &record::state(from));
+        let taken = shared.wal.checkpoint(Lsn::new(from), record::state(from));
         if taken.is_ok() {
             shared.checkpoint_from.store(from, Ordering::Relaxed);
             say(&Line::Checkpoint { from, at: self.position() });

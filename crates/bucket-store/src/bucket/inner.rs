@@ -129,9 +129,9 @@ impl Inner {
                 })?,
         };
 
-        let generation = recovery
-            .checkpoint()
-            .and_then(|checkpoint| Some(u64::from_le_bytes(*checkpoint.state.first_chunk()?)));
+        let generation = recovery.checkpoint().and_then(|checkpoint| {
+            Some(u64::from_le_bytes(*checkpoint.state.bytes().first_chunk()?))
+        });
         let mut catalog = Catalog::default();
         if let Some(generation) = generation {
             // Losing the catalog costs questions to the remote and no data.

@@ -68,8 +68,10 @@ impl Finder {
             *cursor = Cursor::new(Arc::clone(&self.shared), at);
         }
         cursor.pass(at.saturating_sub(1));
-        match cursor.next_record(at) {
-            Some(Ok(record)) if record.lsn.get() == at => Ok(record.to_record().into_original()),
+        match cursor.find(at) {
+            Some(Ok(found)) if found.lsn == at => {
+                Ok(cursor.get(&found).to_record().into_original())
+            }
             Some(Err(error)) => Err(error),
             Some(Ok(_)) | None => Err(WalError::NotFound { lsn: Lsn::new(op) }),
         }

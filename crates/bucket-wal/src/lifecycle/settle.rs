@@ -63,9 +63,7 @@ impl Wal {
         let (payloads, entries) = ([payload.as_slice()], [Entry::new(kind, &payload)]);
         Records::check(&payloads)?;
         let records = Records::new(&payloads, &entries, true).about(op.get());
-        let ticket = self.shared.submit(records)?;
-        self.shared.commit_soon();
-        Ok(ticket)
+        self.shared.submit(records)
     }
 
     /// The operations that are neither settled nor being settled, in the order of their numbers; none
