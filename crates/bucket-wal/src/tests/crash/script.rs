@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
-use bucket_core::ByteCount;
+use bucket_core::{ByteCount, Durability};
 use bucket_vfs::sim::SimDisk;
 
 use crate::entropy::Entropy;
@@ -198,7 +198,8 @@ impl Script {
                     let operations = rig.disk.operations();
                     self.acknowledged.push((operations, lsn, self.incarnation));
                 }
-                Err(error @ WalError::NoSpace { .. }) => {
+                Err(error) if error.durability() == Durability::NotAccepted => {
+                    // Those after it may be in another group, and there.
                     self.refused.insert(lsn);
                     return Err(error);
                 }
