@@ -23,7 +23,7 @@ usage: cargo xtask COMMAND
   kill-wal [--kills N] [--seed S]
                      kill a process that writes to a log, 500 times or N, and check what is left
   power [FILE-SYSTEM…]
-                     the log on ext4, xfs and btrfs, on a disk that loses its power at every flush
+                     the log on ext4, xfs and btrfs: power lost at every flush, and crashing machines
   self-test          plants every bug there is to plant, and sees each of them caught
   fuzz [TARGET] [--seconds N]
                      each fuzz target for 30 s, or N; needs a nightly toolchain

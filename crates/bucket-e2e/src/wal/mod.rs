@@ -9,6 +9,7 @@ mod inject;
 mod job;
 mod kill;
 mod line;
+mod machine;
 mod mount;
 mod oracle;
 mod power;
@@ -32,6 +33,7 @@ pub fn main() -> ExitCode {
         Some("write") => return worker::main(&args[1..]),
         Some("kill") => kill(&args[1..]),
         Some("inject") => inject(&args[1..]),
+        Some("machine") => machine(&args[1..]),
         Some("power") => power(&args[1..]),
         Some("list") => list(&args[1..]),
         _ => {
@@ -103,4 +105,16 @@ fn power(args: &[String]) -> Result<String, String> {
         power = power.with_bug(bug);
     }
     Ok(format!("{file_system}: {}", power.run()?))
+}
+
+/// Crashes a virtual machine, so many times, with the kernel of an unpacked package.
+fn machine(args: &[String]) -> Result<String, String> {
+    let [kernel, file_system, crashes] = args else {
+        return Err("machine KERNEL FILE-SYSTEM CRASHES".to_owned());
+    };
+    let crashes = crashes.parse().map_err(|_| format!("{crashes:?} is no number"))?;
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let (kernel, file_system) = (kernel.into(), file_system.clone());
+    let machine = machine::Machine { program, kernel, file_system, crashes, seed: 1 };
+    Ok(format!("{}: {}", args[1], machine.run()?))
 }

@@ -42,11 +42,14 @@ impl Running {
         if let Some(stdout) = child.stdout.take() {
             // Ends with the pipe.
             std::thread::spawn(move || {
-                for line in BufReader::new(stdout).split(b'\n') {
-                    let Ok(line) = line else { break };
-                    if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                let (mut stdout, mut line) = (BufReader::new(stdout), Vec::new());
+                while stdout.read_until(b'\n', &mut line).is_ok() {
+                    // Half a line was not said.
+                    let Some(whole) = line.strip_suffix(b"\n") else { break };
+                    if sender.send(String::from_utf8_lossy(whole).into_owned()).is_err() {
                         break;
                     }
+                    line.clear();
                 }
             });
         }
@@ -109,7 +112,6 @@ impl Drop for Running {
     }
 }
 
-/// A line is written in one piece, so half of one does not occur.
 fn parse(text: &str) -> Result<Line, String> {
     text.parse().map_err(|()| format!("the worker says {text:?}"))
 }
