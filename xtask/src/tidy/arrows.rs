@@ -98,6 +98,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("bucket-vfs", &[BOTTOM]),
     ("bucket-wal", &[BOTTOM, "bucket-vfs"]),
+    ("bucket-wal-openraft", &[BOTTOM, "bucket-wal"]),
 ];
 
 #[cfg(test)]
