@@ -40,7 +40,9 @@ impl<C: RaftTypeConfig> State<C> {
     /// The state that the newest checkpoint and the records from there on make.
     pub(crate) fn replay<K: Codec>(wal: &Wal, recovery: &Recovery) -> Result<Self, LogStoreError> {
         let saved = match recovery.checkpoint() {
-            Some(checkpoint) => Saved::<C>::decode::<K>(&checkpoint.state, checkpoint.durable_lsn)?,
+            Some(checkpoint) => {
+                Saved::<C>::decode::<K>(checkpoint.state.bytes(), checkpoint.durable_lsn)?
+            }
             None => Saved { vote: None, committed: None, purged: None },
         };
         let mut state = Self {
