@@ -8,6 +8,7 @@ use bucket_vfs::{OpenMode, Vfs, VfsFile};
 use crate::error::WalError;
 use crate::planted::{Bug, Planted};
 use crate::segment::{self, HEADER_LEN, Header};
+use crate::spares::Spare;
 use crate::sync::Arc;
 use crate::writer::CommitError;
 
@@ -23,6 +24,16 @@ pub(crate) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
+    /// Takes a file that is there already. `None` when it cannot be used.
+    pub(crate) fn reuse(vfs: &'a dyn Vfs, dir: &'a Path, id: u64, spare: &Spare) -> Option<Self> {
+        let path = dir.join(segment::file_name(id));
+        let temporary = spare.path.clone();
+        let file = vfs.open(&temporary, OpenMode::Write).ok()?;
+        // Shorter than it was: somebody else has it.
+        let is_whole = file.len().is_ok_and(|len| len >= spare.len);
+        is_whole.then_some(Self { vfs, dir, path, temporary, file, is_published: false })
+    }
+
     /// Makes the file, with its place on the disk for the header.
     pub(crate) fn begin(vfs: &'a dyn Vfs, dir: &'a Path, id: u64) -> Result<Self, WalError> {
         let path = dir.join(segment::file_name(id));

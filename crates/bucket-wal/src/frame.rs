@@ -150,6 +150,11 @@ pub(crate) fn claim(header: &[u8; HEADER_LEN]) -> Claim {
     Claim::Len((HEADER_LEN + body_len).next_multiple_of(ALIGN))
 }
 
+/// The number of the first record that the frame with this header claims to have.
+pub(crate) fn claimed_first_lsn(header: &[u8]) -> u64 {
+    header.get(8..16).map_or(0, le_u64)
+}
+
 /// The number after the last record that the frame with this header claims to have.
 pub(crate) fn claimed_next_lsn(header: &[u8; HEADER_LEN]) -> u64 {
     let count = le_u32(&[header[17], header[18], header[19], 0]);

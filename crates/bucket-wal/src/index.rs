@@ -320,6 +320,10 @@ impl Index {
 }
 
 impl Indexed {
+    pub(crate) const fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
     /// Frames were written behind the end.
     pub(crate) fn extend(&mut self, frames: Vec<FrameRef>, end: u64) {
         if let Some(marks) = &mut self.marks {

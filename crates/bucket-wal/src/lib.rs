@@ -30,6 +30,7 @@ mod replay;
 mod scan;
 mod seal;
 mod segment;
+mod spares;
 mod stats;
 mod sync;
 mod sync_method;

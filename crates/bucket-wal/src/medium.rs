@@ -123,6 +123,11 @@ impl Medium {
         }
     }
 
+    /// Gives up what the file has behind `len`.
+    pub(crate) fn shorten(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
     /// Makes everything that was written durable. An error is final.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         if self.unsynced {

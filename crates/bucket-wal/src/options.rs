@@ -51,6 +51,8 @@ pub struct WalOptions {
     pub(crate) checkpoint_source: Option<Source>,
     pub(crate) keep_checkpoints: usize,
     pub(crate) archive: Option<Arc<dyn ArchiveSink>>,
+    pub(crate) spare_segments: usize,
+    pub(crate) fill_spares: bool,
     pub(crate) housekeeping_by_hand: bool,
     pub(crate) entropy: Entropy,
     pub(crate) planted: Planted,
@@ -143,6 +145,8 @@ impl WalOptions {
             checkpoint_source: None,
             keep_checkpoints: 2,
             archive: None,
+            spare_segments: 2,
+            fill_spares: false,
             housekeeping_by_hand: false,
             entropy: Entropy::default(),
             planted: Planted::default(),
@@ -304,6 +308,32 @@ impl WalOptions {
         self
     }
 
+    /// How many files of segments that are not needed any more are kept, as `spare-*.wal`, to be written
+    /// again as new ones; 0 to 64, default 2. Writing to them costs the disk half of what new files do.
+    ///
+    /// Files that a reader has open are not kept. A log with a [lifecycle](Self::lifecycle) keeps none that
+    /// would make it longer than it says, and all are given up when the disk is full. Hard links to the
+    /// files of a log, as a backup, need this to be 0: they would change with the file.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOptions::SpareSegments`] above 64.
+    pub fn spare_segments(mut self, n: usize) -> Result<Self, InvalidOptions> {
+        if n > 64 {
+            return Err(InvalidOptions::SpareSegments { n });
+        }
+        self.spare_segments = n;
+        Ok(self)
+    }
+
+    /// Opening fills the spare segments up with files of zeros, so that a new log is as fast from the
+    /// first record on as one that has been trimmed. It writes as many bytes as so many segments have.
+    /// Default: off, and a new log takes next to no space.
+    pub const fn fill_spare_segments(mut self, on: bool) -> Self {
+        self.fill_spares = on;
+        self
+    }
+
     /// Leaves automatic checkpoints, copying forward and archiving to calls of [`Wal::housekeep`] instead
     /// of a thread of the log's. Default: off.
     pub const fn housekeeping_by_hand(mut self, on: bool) -> Self {
@@ -374,6 +404,12 @@ pub enum InvalidOptions {
     SegmentSize {
         /// What was asked for.
         size: ByteCount,
+    },
+    /// The number of spare segments.
+    #[error("spare_segments is {n}; it must be at most 64")]
+    SpareSegments {
+        /// What was asked for.
+        n: usize,
     },
     /// A bound of the sync policy.
     #[error("sync_policy: {rule}")]

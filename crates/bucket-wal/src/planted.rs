@@ -32,6 +32,8 @@ pub enum Bug {
     NoSeed,
     /// Those who follow the log are not woken.
     NoTailWake,
+    /// A segment's file is written again while its old name may come back.
+    ReuseBeforeGone,
     /// A failed sync is tried again, and believed.
     RetrySync,
     /// An operation counts as settled although its settlement may still be refused.

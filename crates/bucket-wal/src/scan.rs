@@ -4,7 +4,8 @@
 //! (1) a later segment says that bytes beyond X count, (2) a valid frame after X promises that X was
 //! durable, (3) a checkpoint says that the record at X was durable, or (4) no 512-byte chunk of the
 //! frame at X is still zero, so that no write of whole sectors can have been interrupted there.
-//! Otherwise (5) it is a torn tail: nothing in it was acknowledged. A file that is shorter than the room
+//! Otherwise (5) it is a torn tail: nothing in it was acknowledged. In a file that was used again what is
+//! not written is old and not zero, so that rule 4 says nothing there. A file that is shorter than the room
 //! that is kept behind durable records was cut. Rule 2 is Pebble's, the look at the sectors is etcd's.
 
 use std::io;
@@ -124,7 +125,9 @@ pub(crate) fn scan_with(
         damage: Vec::new(),
         tail: TailState::Clean,
     };
-    let mut search = Search { seed: &seed, budget: RESYNC_BUDGET };
+    // Twice over the segment, and so linear, however long it is.
+    let budget = RESYNC_BUDGET.max(2 * file_len.min(limit) as usize);
+    let mut search = Search { seed: &seed, budget };
 
     loop {
         let at = found.end;
@@ -172,18 +175,20 @@ pub(crate) fn scan_with(
         let next = search.next_frame(&mut window, after, at, !durable).map_err(read)?;
         durable |= search.is_spent() || next.as_ref().is_some_and(|next| next.promises);
         if !durable {
-            if at < file_len && window.is_zero_from(at).map_err(read)? {
+            if !header.is_reused && at < file_len && window.is_zero_from(at).map_err(read)? {
                 return Ok(found);
             }
             let claimed_end = claimed_end(&mut window, at).map_err(read)?;
             if found.was_cut(header, file_len, claimed_end)
-                || !can_be_torn(&mut window, at).map_err(read)?
+                || !header.is_reused && !can_be_torn(&mut window, at).map_err(read)?
             {
                 found.tail = TailState::Damaged;
                 found.report(known, at, DamageKind::Tail, found.next_lsn, 1);
                 return Ok(found);
             }
-            found.tail = TailState::Torn;
+            if !header.is_reused || claims(&mut window, at, found.next_lsn).map_err(read)? {
+                found.tail = TailState::Torn;
+            }
             return Ok(found);
         }
         match next {
@@ -327,7 +332,10 @@ impl Search<'_> {
         while let Some(header) = window.bytes(at, frame::HEADER_LEN)? {
             let claim = frame::claim(header.first_chunk().unwrap_or(&[0; frame::HEADER_LEN]));
             let (mut step, mut cost) = (ALIGN, ALIGN);
+            // What is older than the place cannot follow it, and need not be checked: a file that was used
+            // again is full of that.
             if let Claim::Len(len) = claim
+                && frame::claimed_first_lsn(header) >= min_lsn
                 && let Some(bytes) = window.bytes(at, len)?
             {
                 // Decoding hashes no more than the table, which is no longer than the frame.
@@ -353,6 +361,12 @@ impl Search<'_> {
         }
         Ok(first)
     }
+}
+
+/// Whether what is at `at` calls itself a frame that follows; old content does not.
+fn claims(window: &mut Window<'_>, at: u64, next_lsn: u64) -> io::Result<bool> {
+    let header = window.bytes(at, frame::HEADER_LEN)?;
+    Ok(header.is_some_and(|header| frame::claimed_first_lsn(header) == next_lsn))
 }
 
 /// Where the frame at `at` says that it ends; 0 when it says nothing.

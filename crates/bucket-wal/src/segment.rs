@@ -17,6 +17,7 @@ const FORMAT_MAJOR: u16 = 1;
 const FORMAT_MINOR: u16 = 0;
 const CRC_AT: usize = 4_092;
 const KEEPS_EVIDENCE: u32 = 1;
+const IS_REUSED: u32 = 2;
 /// Numbers above are nobody's: the writer could not count on from there.
 pub(crate) const MAX_ID: u64 = u64::MAX >> 1;
 /// The same for the numbers of records.
@@ -44,6 +45,8 @@ pub(crate) struct Header {
     pub(crate) durable_len: u64,
     /// What this segment makes void is evidence of damage, and is kept.
     pub(crate) keeps_evidence: bool,
+    /// The file was a segment before: behind the frames there may be old ones instead of zeros.
+    pub(crate) is_reused: bool,
 }
 
 /// Where a segment ends, as the header of the next states it.
@@ -77,7 +80,9 @@ impl Header {
         out[10..12].copy_from_slice(&FORMAT_MINOR.to_le_bytes());
         out[12..16].copy_from_slice(&(HEADER_LEN as u32).to_le_bytes());
         // 16..20: incompatible flags, none yet.
-        let compatible = if self.keeps_evidence { KEEPS_EVIDENCE } else { 0 };
+        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+        let compatible =
+            flag(self.keeps_evidence, KEEPS_EVIDENCE) | flag(self.is_reused, IS_REUSED);
         out[20..24].copy_from_slice(&compatible.to_le_bytes());
         out[24..40].copy_from_slice(&self.log_id.to_le_bytes());
         out[40..48].copy_from_slice(&self.segment_id.to_le_bytes());
@@ -116,6 +121,7 @@ impl Header {
             salt: le_u32(&bytes[92..96]),
             durable_len: le_u64(&bytes[96..104]),
             keeps_evidence: le_u32(&bytes[20..24]) & KEEPS_EVIDENCE != 0,
+            is_reused: le_u32(&bytes[20..24]) & IS_REUSED != 0,
         };
         // No writer makes a header that says anything else, and the arithmetic relies on it.
         let is_sane = header.prev_segment_id < header.segment_id
@@ -160,6 +166,11 @@ pub(crate) fn file_name(segment_id: u64) -> String {
     format!("seg-{segment_id:016x}.wal")
 }
 
+/// The name of a file that is kept to become a segment.
+pub(crate) fn spare_name(id: u64) -> String {
+    format!("spare-{id:016x}.wal")
+}
+
 /// The number in a file name of the form `PREFIXnumberSUFFIX`, sixteen hexadecimal digits.
 pub(crate) fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
     let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
@@ -186,6 +197,7 @@ mod tests {
             salt: 0xdead_beef,
             durable_len: 4_096,
             keeps_evidence: true,
+            is_reused: true,
         }
     }
 

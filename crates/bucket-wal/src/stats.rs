@@ -23,6 +23,10 @@ pub struct WalStats {
     pub segments: u64,
     /// Bytes of all segments, as far as they are written.
     pub log_bytes: u64,
+    /// Bytes of the spare segments, which [`WalStats::log_bytes`] leaves out.
+    pub spare_bytes: u64,
+    /// Segments that were begun in a spare file.
+    pub reused: u64,
     /// By which method groups become durable. Before the first record was written since opening, the one
     /// that will be tried.
     pub sync_method: SyncMethod,

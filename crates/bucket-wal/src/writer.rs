@@ -21,6 +21,7 @@ use crate::planted::{Bug, Planted};
 use crate::scan::FrameRef;
 use crate::seal::Seal;
 use crate::segment::{self, Ending, HEADER_LEN, Header, ROOM};
+use crate::spares::Spares;
 use crate::sync::Arc;
 use crate::sync_method::SyncMethod;
 
@@ -31,6 +32,8 @@ const AHEAD_MAX: u64 = 4 << 20;
 /// it fills whole blocks, so that zeros would double what the disk has to take, for a sync that is cheaper
 /// by less than that. Measured, both cost the same at 32 to 64 KiB, and zeros twice as much at 512 KiB.
 const ALLOCATE_FROM: u64 = 32 << 10;
+/// Files of zeros are made in pieces of this size.
+pub(crate) const PREFILL_PIECE: usize = 1 << 20;
 
 /// Where a log continues.
 #[derive(Debug)]
@@ -48,6 +51,7 @@ pub(crate) struct Writer {
     /// Begun, and not announced yet, because the zeros that were to follow did not fit.
     begun: Option<NewSegment>,
     buf: Vec<u8>,
+    spares: Arc<Spares>,
     entropy: Entropy,
     planted: Planted,
 }
@@ -60,7 +64,8 @@ struct Active {
     end: u64,
     /// Up to here everything is durable.
     synced: u64,
-    /// Zeros reach up to here, written or allocated.
+    /// Up to here the file has its place on the disk, with zeros in it or, in a file that is used again,
+    /// with old frames.
     zeroed: u64,
     seal: Seal,
 }
@@ -136,6 +141,7 @@ impl Writer {
         log_id: u128,
         epoch: u64,
         last: Ending,
+        spares: Arc<Spares>,
     ) -> Self {
         Self {
             vfs: Arc::clone(&options.vfs),
@@ -148,6 +154,7 @@ impl Writer {
             active: None,
             begun: None,
             buf: Vec::new(),
+            spares,
             entropy: options.entropy.clone(),
             planted: options.planted,
         }
@@ -260,6 +267,13 @@ impl Writer {
         active.end += self.buf.len() as u64;
         active.synced = active.end;
         self.last.data_len = active.end;
+        let needed = (active.end + ROOM).next_multiple_of(BLOCK);
+        if active.header.is_reused && needed < active.zeroed {
+            // So that the next opening need not look through what was there before. Best effort.
+            if active.medium.shorten(needed).is_ok() {
+                active.zeroed = needed;
+            }
+        }
         Ok(())
     }
 
@@ -363,6 +377,7 @@ impl Writer {
                     Ok(()) => active.zeroed += n as u64,
                     // Less room ahead than wished for is enough.
                     Err(_) if end + keep <= active.zeroed => break,
+                    Err(error) if is_no_space(&error) && self.spares.release(&*self.vfs) => {}
                     Err(error) => return Err(not_written(active, "extend", error)),
                 }
             }
@@ -384,7 +399,13 @@ impl Writer {
         let (vfs, dir) = (Arc::clone(&self.vfs), self.dir.clone());
         let segment_id = self.last.segment_id + 1;
         let salt = self.entropy.bytes().map_err(CommitError::NotWritten)?;
-        let draft = Draft::begin(&*vfs, &dir, segment_id).map_err(CommitError::NotWritten)?;
+        let spare = self.spares.take();
+        let reused = spare.as_ref().and_then(|spare| Draft::reuse(&*vfs, &dir, segment_id, spare));
+        let spare = spare.filter(|_| reused.is_some());
+        let draft = match reused {
+            Some(draft) => draft,
+            None => Draft::begin(&*vfs, &dir, segment_id).map_err(CommitError::NotWritten)?,
+        };
         // What is unsynced still, when the bug is planted that the sync comes too late.
         let late = self.planted.has(Bug::HeaderBeforeData).then(|| self.active.take()).flatten();
         self.seal()?;
@@ -401,8 +422,12 @@ impl Writer {
             salt: u32::from_le_bytes(salt),
             durable_len: HEADER_LEN,
             keeps_evidence: false,
+            is_reused: spare.as_ref().is_some_and(|spare| spare.is_used),
         };
         let file = draft.publish(&header, self.planted)?;
+        if spare.is_some() {
+            self.spares.was_used();
+        }
         if let Some(mut late) = late {
             late.medium.sync().map_err(poisoned)?;
         }
@@ -412,7 +437,7 @@ impl Writer {
             header: header.clone(),
             end: HEADER_LEN,
             synced: HEADER_LEN,
-            zeroed: HEADER_LEN,
+            zeroed: spare.map_or(HEADER_LEN, |spare| spare.len),
             seal: Seal::default(),
         });
         let (segment_id, data_len) = (header.segment_id, HEADER_LEN);

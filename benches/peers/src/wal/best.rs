@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use bucket_wal::{SyncMethod, Wal};
 
 use super::RAW;
-use super::ours::Ours;
+use super::ours::{Ours, filled};
 use crate::goal::Goal;
 use crate::harness::Failure;
 use crate::harness::disk::{DurableWrite, Open, Shape};
@@ -24,8 +24,8 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
             // The goal is for small records.
             let goal = if payload > 1 << 10 { Goal::Reported } else { goal };
             let what = format!(
-                "One thread appends {size} and waits until it is durable. Ours: `Wal::append`, a fresh log, \
-                 by the sync method {method}."
+                "One thread appends {size} and waits until it is durable. Ours: `Wal::append`, in spare \
+                 segments that were filled with zeros in advance, by the sync method {method}."
             );
             let row = DiskRow {
                 id: "wal.1t.best",
@@ -42,7 +42,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
 }
 
 /// Tunes once: the disk is the same in every round.
-fn open_tuned(dir: &Path, _shape: Shape) -> Result<Box<dyn DurableWrite>, Failure> {
+fn open_tuned(dir: &Path, shape: Shape) -> Result<Box<dyn DurableWrite>, Failure> {
     static TUNED: OnceLock<SyncMethod> = OnceLock::new();
     let method = match TUNED.get() {
         Some(method) => *method,
@@ -52,20 +52,20 @@ fn open_tuned(dir: &Path, _shape: Shape) -> Result<Box<dyn DurableWrite>, Failur
             *TUNED.get_or_init(|| tuning.sync_method)
         }
     };
-    open(dir, method)
+    open(dir, shape, method)
 }
 
-fn open_o_dsync(dir: &Path, _shape: Shape) -> Result<Box<dyn DurableWrite>, Failure> {
-    open(dir, SyncMethod::ODsync)
+fn open_o_dsync(dir: &Path, shape: Shape) -> Result<Box<dyn DurableWrite>, Failure> {
+    open(dir, shape, SyncMethod::ODsync)
 }
 
-fn open_o_direct(dir: &Path, _shape: Shape) -> Result<Box<dyn DurableWrite>, Failure> {
-    open(dir, SyncMethod::ODirectODsync)
+fn open_o_direct(dir: &Path, shape: Shape) -> Result<Box<dyn DurableWrite>, Failure> {
+    open(dir, shape, SyncMethod::ODirectODsync)
 }
 
 /// A log that writes by this method; none that fell back to another is measured in its place.
-fn open(dir: &Path, method: SyncMethod) -> Result<Box<dyn DurableWrite>, Failure> {
-    let (wal, _) = Wal::options().sync_method(method).open(dir.join("log"))?;
+fn open(dir: &Path, shape: Shape, method: SyncMethod) -> Result<Box<dyn DurableWrite>, Failure> {
+    let (wal, _) = filled(shape)?.sync_method(method).open(dir.join("log"))?;
     wal.append(b"opens what the method needs")?;
     if wal.stats().sync_method != method {
         return Err(format!("{} does not offer {method}", dir.display()).into());

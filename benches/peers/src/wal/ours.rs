@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bucket_core::ByteCount;
-use bucket_wal::{SyncPolicy, Wal};
+use bucket_wal::{SyncPolicy, Wal, WalOptions};
 
 use crate::harness::Failure;
 use crate::harness::disk::{DurableWrite, Shape};
@@ -16,6 +16,18 @@ impl DurableWrite for Ours {
         self.0.append(payload)?;
         Ok(())
     }
+}
+
+/// As a log that is trimmed: the files that it needs are there, as the peers' are.
+pub(super) fn open_filled(dir: &Path, shape: Shape) -> Result<Box<dyn DurableWrite>, Failure> {
+    let (wal, _) = filled(shape)?.open(dir.join("log"))?;
+    Ok(Box::new(Ours(wal)))
+}
+
+/// The defaults, and files for a whole round.
+pub(super) fn filled(shape: Shape) -> Result<WalOptions, Failure> {
+    let spares = usize::try_from(shape.room().div_ceil(ByteCount::mib(100).get()))?;
+    Ok(Wal::options().spare_segments(spares)?.fill_spare_segments(true))
 }
 
 pub(super) fn open(dir: &Path, _shape: Shape) -> Result<Box<dyn DurableWrite>, Failure> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use bucket_wal::Wal;
 
 use super::RAW;
+use super::ours::filled;
 use crate::goal::Goal;
 use crate::harness::Failure;
 use crate::harness::disk::{DurableWrite, Sample, Shape};
@@ -24,7 +25,8 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
     for (variant, payload, ours, pick, goal) in windows {
         let what = format!(
             "One thread submits a window of {variant} and waits until its last record is durable, then the \
-             next. Ours: `Wal::submit` for each, `Ticket::wait` on the last, all defaults, a fresh log."
+             next. Ours: `Wal::submit` for each, `Ticket::wait` on the last, all defaults, in spare segments \
+             that were filled with zeros in advance."
         );
         let row = DiskRow {
             id: "wal.pipelined",
@@ -53,7 +55,7 @@ impl<const LEN: usize> DurableWrite for Windows<LEN> {
     }
 }
 
-fn open<const LEN: usize>(dir: &Path, _shape: Shape) -> Result<Box<dyn DurableWrite>, Failure> {
-    let (wal, _) = Wal::open(dir.join("log"))?;
+fn open<const LEN: usize>(dir: &Path, shape: Shape) -> Result<Box<dyn DurableWrite>, Failure> {
+    let (wal, _) = filled(shape)?.open(dir.join("log"))?;
     Ok(Box::new(Windows::<LEN>(wal)))
 }

@@ -40,8 +40,7 @@ fn one_thread(session: &mut Session<'_>) -> Result<(), Failure> {
     ] {
         let size = size(payload);
         let what = format!(
-            "One thread appends {size} and waits until it is durable. Ours: `Wal::append`, all defaults, a \
-             fresh log."
+            "One thread appends {size} and waits until it is durable. Ours: `Wal::append`, {FILLED}"
         );
         for (peer, goal) in goals {
             let mut rows = vec![rate(id, size.to_owned(), *goal)];
@@ -55,8 +54,14 @@ fn one_thread(session: &mut Session<'_>) -> Result<(), Failure> {
                     alone: false,
                 });
             }
-            session.disk(ours::open, peer, Shape { threads: 1, payload }, &what, &rows)?;
+            session.disk(ours::open_filled, peer, Shape { threads: 1, payload }, &what, &rows)?;
         }
+        let what = format!(
+            "One thread appends {size} and waits until it is durable. Ours: `Wal::append`, all defaults, a \
+             fresh log, which fills its files as it goes."
+        );
+        let rows = [rate(id, format!("{size}, fresh"), Goal::Reported)];
+        session.disk(ours::open, &RAW, Shape { threads: 1, payload }, &what, &rows)?;
     }
     Ok(())
 }
@@ -70,7 +75,7 @@ fn in_company(
     let (threads, size) = (shape.threads, size(shape.payload));
     let what = format!(
         "{threads} threads append {size} each and wait until it is durable. The goal holds against the best \
-         peer. Ours: `Wal::append`, all defaults, a fresh log."
+         peer. Ours: `Wal::append`, {FILLED}"
     );
     let peers: &[DiskPeer] = match id {
         // What it would leave behind fills the disk.
@@ -80,7 +85,7 @@ fn in_company(
     let first = session.rows.len();
     for peer in peers {
         session.disk(
-            ours::open,
+            ours::open_filled,
             peer,
             shape,
             &what,
@@ -97,10 +102,13 @@ fn in_company(
             goal: Goal::AtMost(3.0),
             alone: true,
         };
-        session.disk(ours::open, &RAW, shape, &what, &[row])?;
+        session.disk(ours::open_filled, &RAW, shape, &what, &[row])?;
     }
     Ok(())
 }
+
+/// As the files of all peers.
+const FILLED: &str = "all defaults, in spare segments that were filled with zeros in advance.";
 
 fn rate(id: &'static str, variant: String, goal: Goal) -> DiskRow {
     let pick: fn(&Sample) -> f64 = |sample| sample.rate;

@@ -10,7 +10,7 @@ use openraft::{LogId, Vote};
 
 use crate::support::{Store, View, entry, log_id, options, run, view};
 
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 8;
 
 /// A run of the store on a healthy disk, with everything it went through.
 struct History {

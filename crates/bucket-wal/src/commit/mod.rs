@@ -32,6 +32,7 @@ use crate::options::{SyncPolicy, WalOptions};
 use crate::planted::{Bug, Planted};
 use crate::recovery::Recovered;
 use crate::segment;
+use crate::spares::Spares;
 use crate::stats::WalStats;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use crate::writer::{CommitError, Committed, Group, NewSegment, Writer, encoded_bound};
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     index: Mutex<Index>,
     /// Used by the leader alone; the lock is never contended.
     writer: Mutex<Writer>,
+    pub(crate) spares: Arc<Spares>,
     pub(crate) rules: Rules,
     pub(crate) checkpoints: Mutex<Checkpoints>,
     /// One more than the newest record that is known to be elsewhere; 0 when nobody ever said so.
@@ -149,10 +151,11 @@ impl Shared {
         lock: Box<dyn VfsLock>,
         recovered: Recovered,
     ) -> Arc<Self> {
-        let Recovered { mut index, writer, log_id, next_lsn, manifests, .. } = recovered;
+        let Recovered { mut index, writer, log_id, next_lsn, manifests, spares, .. } = recovered;
         let newest = manifests.readable.first();
         let behind = (next_lsn - 1).saturating_sub(newest.map_or(0, |newest| newest.durable_lsn));
-        let mut keep = Keep::new(&options, behind, newest.map_or(0, |newest| newest.taken));
+        let taken = newest.map_or(0, |newest| newest.taken);
+        let mut keep = Keep::new(&options, behind, taken, Arc::clone(&spares));
         keep.log_bytes = index.bytes();
         let replicated = newest.and_then(|newest| newest.replicated_lsn);
         let rules = Rules::new(&options);
@@ -192,6 +195,7 @@ impl Shared {
             durable: AtomicU64::new(next_lsn - 1),
             index: Mutex::new(index),
             writer: Mutex::new(writer),
+            spares,
             rules,
             checkpoints: Mutex::new(Checkpoints::new(log_id, &manifests)),
             replicated: AtomicU64::new(replicated.map_or(0, |lsn| lsn.saturating_add(1))),
@@ -492,6 +496,8 @@ impl Shared {
             archive_failures: done.archive_failures,
             segments: index.len() as u64,
             log_bytes: index.bytes(),
+            spare_bytes: self.spares.bytes(),
+            reused: self.spares.reused(),
             written_lsn: Lsn::new(state.written_lsn),
             durable_lsn: Lsn::new(state.durable),
             ..state.stats

@@ -7,6 +7,7 @@ use crate::checkpoint::CheckpointPolicy;
 use crate::commit::{Shared, State};
 use crate::error::WalError;
 use crate::options::WalOptions;
+use crate::spares::Spares;
 use crate::sync::{self, Arc};
 
 /// What makes housekeeping due, and what it has done. Part of the state of the log.
@@ -24,6 +25,7 @@ pub(crate) struct Keep {
     pub(super) trim: bool,
     /// Bytes of all segments; kept for logs with a lifecycle.
     pub(crate) log_bytes: u64,
+    spares: Arc<Spares>,
     /// Below this, cleaning was tried and did not help.
     pub(super) clean_above: u64,
     thread: Keeper,
@@ -65,7 +67,12 @@ enum Due {
 
 impl Keep {
     /// `since_checkpoint` records were found behind the newest checkpoint.
-    pub(crate) fn new(options: &WalOptions, since_checkpoint: u64, taken: u64) -> Self {
+    pub(crate) fn new(
+        options: &WalOptions,
+        since_checkpoint: u64,
+        taken: u64,
+        spares: Arc<Spares>,
+    ) -> Self {
         let automatic = options.checkpoint_policy.unwrap_or(if options.lifecycle {
             CheckpointPolicy::of_lifecycle()
         } else {
@@ -81,6 +88,7 @@ impl Keep {
             since: Tick::ZERO,
             trim: false,
             log_bytes: 0,
+            spares,
             clean_above: 0,
             thread: Keeper::None,
             at_work: 0,
@@ -125,7 +133,8 @@ impl State {
 
     pub(super) fn is_too_long(&self) -> bool {
         let limit = self.log_limit();
-        limit.is_some_and(|limit| self.keep.log_bytes > limit.max(self.keep.clean_above))
+        let bytes = self.keep.log_bytes.saturating_add(self.keep.spares.bytes());
+        limit.is_some_and(|limit| bytes > limit.max(self.keep.clean_above))
     }
 
     fn keep_due(&self) -> Due {

@@ -31,6 +31,10 @@ impl Shared {
         if !self.state.lock().is_too_long() {
             return Ok(());
         }
+        self.spares.release(&*self.vfs);
+        if !self.state.lock().is_too_long() {
+            return Ok(());
+        }
         // What waits for an archive that does not take it is not made shorter by copies.
         self.trim()?;
         if !self.is_held_up()? {

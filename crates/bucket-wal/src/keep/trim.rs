@@ -1,10 +1,15 @@
 //! Letting go of segments: to the archive first, if there is one, then off the disk.
 
+use bucket_vfs::OpenMode;
+
 use crate::archive::SealedSegment;
 use crate::commit::Shared;
 use crate::error::WalError;
 use crate::keep::Checkpoints;
 use crate::planted::Bug;
+use crate::segment;
+use crate::spares::Spare;
+use crate::sync::Arc;
 
 impl Shared {
     /// Removes the segments that no kept checkpoint needs, the oldest first; returns how many. The newest
@@ -34,6 +39,7 @@ impl Shared {
                 checkpoints = self.checkpoints()?;
                 checkpoints.archived_before = id + 1;
             }
+            drop(source);
             self.remove(&mut checkpoints, id)?;
             removed += 1;
         }
@@ -54,7 +60,7 @@ impl Shared {
         checkpoints.keep_from(self.rules.keep).min(replicated)
     }
 
-    /// Takes a segment off the disk. Readers that have it open go on.
+    /// Takes a segment off the disk, or keeps its file for another. Readers that have it open go on.
     fn remove(&self, checkpoints: &mut Checkpoints, id: u64) -> Result<(), WalError> {
         let sync = || {
             let synced = self.vfs.sync_dir(&self.dir);
@@ -68,14 +74,40 @@ impl Shared {
         // First out of the index, so that nobody opens a file that is not there.
         let removed = self.index().lock().remove_oldest(id);
         let Some(segment) = removed else { return Ok(()) };
-        if let Err(error) = self.vfs.remove_file(&segment.path) {
+        let log_bytes = self.index().lock().bytes();
+        let len = self.vfs.open(&segment.path, OpenMode::Read).and_then(|file| file.len());
+        let len = len.unwrap_or(u64::MAX);
+        // Whoever reads the file must not see it change. Nobody opens it any more.
+        let is_read = Arc::strong_count(segment.source()) > 1 || segment.opened().is_some();
+        let spare = self.dir.join(segment::spare_name(id));
+        let is_spare = !is_read && self.spares.wants(len) && self.has_space_for(log_bytes, len);
+        let removed = if is_spare {
+            self.vfs.rename(&segment.path, &spare)
+        } else {
+            self.vfs.remove_file(&segment.path)
+        };
+        if let Err(error) = removed {
             let error = WalError::io("remove", &segment.path, error);
             self.index().lock().put_back(segment);
             return Err(error);
         }
-        let log_bytes = self.index().lock().bytes();
         self.state.lock().keep.log_bytes = log_bytes;
-        // One by one: a crash must not leave an older segment and take a newer one.
-        sync()
+        if !self.planted.has(Bug::ReuseBeforeGone) {
+            // One by one: a crash must not leave an older segment and take a newer one.
+            sync()?;
+        }
+        // The old name is gone for good: nothing that is written to the file can come back under it.
+        if is_spare && !self.spares.keep(Spare { path: spare.clone(), len, is_used: true }) {
+            // Another has come meanwhile. Best effort: the next opening tries again.
+            let _ = self.vfs.remove_file(&spare);
+        }
+        Ok(())
+    }
+
+    /// Whether the log stays within its bound, if it has one, with a spare of this length.
+    fn has_space_for(&self, log_bytes: u64, len: u64) -> bool {
+        let limit = self.state.lock().log_limit();
+        let bytes = log_bytes.saturating_add(self.spares.bytes()).saturating_add(len);
+        limit.is_none_or(|limit| bytes <= limit)
     }
 }

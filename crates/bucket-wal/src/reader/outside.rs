@@ -83,7 +83,15 @@ impl Follower {
                     self.next = found.lsn.saturating_add(1);
                     return Ok(Some(walk.record(&found).to_record()));
                 }
-                Step::Damaged(error) | Step::Failed(error) => return Err(error),
+                Step::Damaged(error) | Step::Failed(error) => {
+                    let header = walk.source().header.clone();
+                    if self.header(header.segment_id)?.as_ref() == Some(&header) {
+                        return Err(error);
+                    }
+                    // Trimmed, and its file is that of another segment by now.
+                    self.current = None;
+                    continue;
+                }
                 Step::Beyond | Step::End => {}
             }
             let source = Arc::clone(walk.source());
@@ -106,6 +114,11 @@ impl Follower {
                 let is_direct = next.prev_segment_id == source.header.segment_id;
                 current.finish(if is_direct { next.prev_data_len.max(at) } else { at });
                 continue;
+            }
+            if source.header.is_reused {
+                // Behind the end is what was there before, and looking through it takes long. Should it be
+                // damage, the next segment tells.
+                return Ok(None);
             }
             let damaged = current.is_damaged();
             if !damaged.map_err(|error| WalError::io("read", &source.path, error))? {

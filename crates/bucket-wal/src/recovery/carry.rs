@@ -55,6 +55,7 @@ pub(crate) fn carry(job: &Job<'_>) -> Result<Begun, CommitError> {
         salt: job.salt,
         durable_len: HEADER_LEN,
         keeps_evidence: job.is_damage,
+        is_reused: false,
     };
     let draft = Draft::begin(job.vfs, job.dir, header.segment_id);
     let draft = draft.map_err(CommitError::NotWritten)?;

@@ -24,9 +24,11 @@ use crate::error::WalError;
 use crate::index::{Index, Segment};
 use crate::lsn::Lsn;
 use crate::manifest::Manifests;
+use crate::medium::BLOCK;
 use crate::options::{RecoveryPolicy, VerifyOnOpen, WalOptions};
 use crate::scan::SegmentScan;
-use crate::segment;
+use crate::segment::{self, ROOM};
+use crate::spares::Spares;
 use crate::sync::Arc;
 use crate::writer::{Begun, Writer};
 
@@ -70,6 +72,7 @@ pub(crate) struct Recovered {
     pub(crate) log_id: u128,
     pub(crate) next_lsn: u64,
     pub(crate) manifests: Manifests,
+    pub(crate) spares: Arc<Spares>,
 }
 
 /// Reads the log in `dir`, which exists and is locked.
@@ -132,7 +135,9 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
     let report = report(options, &survey, &scans, findings, begun.as_ref(), quarantined);
     let last = scans.len().checked_sub(1).map(|nth| cut::end_of(&survey, &scans, nth));
     let last = last.unwrap_or_default();
-    let mut writer = Writer::new(dir.to_owned(), options, log_id, survey.epoch(), last);
+    let spares = Arc::new(spares(dir, options, &survey)?);
+    let epoch = survey.epoch();
+    let mut writer = Writer::new(dir.to_owned(), options, log_id, epoch, last, Arc::clone(&spares));
     let mut next_lsn = last.next_lsn.max(survey.durable_lsn.saturating_add(1));
     let mut index = index(dir, &survey, scans, cut.as_ref());
     if let Some(begun) = begun {
@@ -158,7 +163,24 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
         log_id,
         next_lsn,
         manifests,
+        spares,
     })
+}
+
+/// The files that wait to become segments, no more than wanted; made now, if they are to be.
+fn spares(dir: &Path, options: &WalOptions, survey: &Survey) -> Result<Spares, WalError> {
+    let vfs = &*options.vfs;
+    let spares = Spares::new(options.spare_segments, options.segment_bytes);
+    for spare in &survey.spares {
+        if !spares.keep(spare.clone()) {
+            // Best effort: the next opening tries again.
+            let _ = vfs.remove_file(&spare.path);
+        }
+    }
+    if options.fill_spares {
+        spares.fill(vfs, dir, options.segment_bytes.next_multiple_of(BLOCK) + ROOM)?;
+    }
+    Ok(spares)
 }
 
 fn report(

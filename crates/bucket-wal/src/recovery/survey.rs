@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bucket_vfs::{OpenMode, Vfs, VfsFile};
+use bucket_vfs::{EntryKind, OpenMode, Vfs, VfsFile};
 
 use super::report::{Damage, DamageKind};
 use crate::error::WalError;
 use crate::lsn::Lsn;
 use crate::manifest::{self, Manifest, Manifests};
 use crate::segment::{self, HEADER_LEN, Header, HeaderError, MAX_ID, number_in};
+use crate::spares::Spare;
 use crate::sync::Arc;
 
 /// What is in the directory.
@@ -33,6 +34,8 @@ pub(crate) struct Survey {
     pub(crate) checkpoints: Vec<PathBuf>,
     /// What an interrupted creation has left behind.
     pub(crate) temporary: Vec<PathBuf>,
+    /// Files that are kept to become segments.
+    pub(crate) spares: Vec<Spare>,
     /// No file of the log has a higher number.
     pub(crate) max_id: u64,
     /// What the newest checkpoint vouches for.
@@ -63,6 +66,7 @@ struct Names {
     segments: Vec<u64>,
     checkpoints: Vec<PathBuf>,
     temporary: Vec<PathBuf>,
+    spares: Vec<Spare>,
 }
 
 impl Survey {
@@ -86,6 +90,7 @@ impl Survey {
             max_id: names.segments.last().copied().unwrap_or(0),
             durable_lsn: newest.map_or(0, Manifest::vouched_lsn),
             temporary: names.temporary,
+            spares: names.spares,
             checkpoints: names.checkpoints,
             manifests,
             findings: Vec::new(),
@@ -211,6 +216,12 @@ impl Names {
                     || number_in(name, "ckpt-", ".man.tmp").is_some() =>
                 {
                     names.temporary.push(dir.join(name));
+                }
+                _ if number_in(name, "spare-", ".wal").is_some()
+                    && entry.kind == EntryKind::File =>
+                {
+                    let (path, len) = (dir.join(name), entry.len);
+                    names.spares.push(Spare { path, len, is_used: true });
                 }
                 _ => {}
             }

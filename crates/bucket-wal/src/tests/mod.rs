@@ -39,6 +39,8 @@ mod recovery;
 #[cfg(all(not(bucket_loom), unix))]
 mod replaying;
 #[cfg(not(bucket_loom))]
+mod spares;
+#[cfg(not(bucket_loom))]
 mod sync_method;
 #[cfg(not(bucket_loom))]
 mod tailing;

@@ -4,6 +4,7 @@ mod faults;
 mod lifecycle;
 #[cfg(bucket_planted)]
 mod planted;
+mod reuse;
 mod salvage;
 mod script;
 mod taking_back;
@@ -55,7 +56,11 @@ fn a_log_that_writes_past_the_page_cache_loses_nothing_that_it_has_acknowledged(
 }
 
 fn holds(what: &str, plant: Plant, seeds: u64) {
-    match campaign(plant, seeds) {
+    holds_for(what, Script::run, plant, seeds);
+}
+
+fn holds_for(what: &str, workload: Workload, plant: Plant, seeds: u64) {
+    match campaign_of(workload, plant, seeds) {
         Ok(coverage) => {
             // Straight to stderr, which the test harness does not keep to itself.
             let _ = writeln!(std::io::stderr(), "crash states of the log, {what}: {coverage}");
@@ -68,11 +73,24 @@ fn holds(what: &str, plant: Plant, seeds: u64) {
 }
 
 /// Runs the standard workload on a healthy disk and crashes it everywhere.
+#[cfg(bucket_planted)]
 fn campaign(plant: Plant, seeds: u64) -> Result<Coverage, Box<Failure<Violation>>> {
+    campaign_of(Script::run, plant, seeds)
+}
+
+/// What is done to a log on a healthy disk.
+type Workload = fn(&mut Script, &mut Rig) -> Result<(), WalError>;
+
+/// Runs a workload on a healthy disk and crashes it everywhere.
+fn campaign_of(
+    workload: Workload,
+    plant: Plant,
+    seeds: u64,
+) -> Result<Coverage, Box<Failure<Violation>>> {
     let disk = SimDisk::new();
     disk.keep_history();
     let mut script = Script::default();
-    script.run(&mut Rig::new(disk.clone(), plant, 0)).expect("the disk is healthy");
+    workload(&mut script, &mut Rig::new(disk.clone(), plant, 0)).expect("the disk is healthy");
     Explorer::new(&disk)
         .seeds(seeds)
         .promises(|operation| script.durable(operation))

@@ -5,7 +5,7 @@ use bucket_vfs::sim::{FaultKind, SimDisk};
 
 use super::faults::{keeps_all, sweep_with};
 use super::script::{Plant, Rig, Script, Violation};
-use super::{campaign, lifecycle};
+use super::{campaign, campaign_of, lifecycle};
 use crate::planted::{Planted, THREAD};
 use crate::sync::Arc;
 use crate::tests::lifecycle::a_refused_settlement_is_none;
@@ -88,6 +88,19 @@ fn planted_header_before_data_is_caught() {
         plant,
         &["the log opens after a crash", "a crash is not damage"],
     );
+}
+
+#[test]
+fn planted_reuse_before_gone_is_caught() {
+    let plant: Plant = |options| options.planted(Bug::ReuseBeforeGone);
+    match campaign_of(Script::run_in_reused_files, plant, 12) {
+        Ok(coverage) => panic!("{:?} was not caught: {coverage}", Bug::ReuseBeforeGone),
+        Err(failure) => {
+            println!("caught: wal {:?}: {failure}", Bug::ReuseBeforeGone);
+            let checks = ["the log opens after a crash", "a crash is not damage"];
+            assert!(checks.contains(&failure.error.check), "caught for another reason");
+        }
+    }
 }
 
 #[test]

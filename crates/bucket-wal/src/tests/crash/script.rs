@@ -41,7 +41,7 @@ pub(super) struct Script {
     /// First and last record of what was appended as a batch.
     batches: Vec<(u64, u64)>,
     incarnation: u64,
-    last_lsn: u64,
+    pub(super) last_lsn: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -134,29 +134,29 @@ impl Script {
     }
 
     /// Opens the log, which must still have all that was acknowledged: nothing was lost but memory.
-    fn start(&mut self, rig: &mut Rig) -> Result<Wal, WalError> {
+    pub(super) fn start(&mut self, rig: &mut Rig) -> Result<Wal, WalError> {
         let (wal, recovery) = rig.open()?;
         self.incarnation += 1;
         self.last_lsn = recovery.report().last_lsn.get();
         Ok(wal)
     }
 
-    fn kill(&self, rig: &Rig, wal: Wal) {
+    pub(super) fn kill(&self, rig: &Rig, wal: Wal) {
         rig.disk.kill();
         drop(wal);
     }
 
-    fn append(&mut self, rig: &Rig, wal: &Wal, len: usize) -> Result<(), WalError> {
+    pub(super) fn append(&mut self, rig: &Rig, wal: &Wal, len: usize) -> Result<(), WalError> {
         self.group(rig, wal, &[len])
     }
 
-    fn group(&mut self, rig: &Rig, wal: &Wal, lens: &[usize]) -> Result<(), WalError> {
+    pub(super) fn group(&mut self, rig: &Rig, wal: &Wal, lens: &[usize]) -> Result<(), WalError> {
         let tickets = self.submit(rig, wal, lens)?;
         self.wait(rig, tickets)
     }
 
     /// Appends records that must survive together or not at all.
-    fn batch(&mut self, rig: &Rig, wal: &Wal, lens: &[usize]) -> Result<(), WalError> {
+    pub(super) fn batch(&mut self, rig: &Rig, wal: &Wal, lens: &[usize]) -> Result<(), WalError> {
         let at = rig.disk.operations();
         let first = self.last_lsn + 1;
         let mut records = Vec::new();
@@ -175,7 +175,12 @@ impl Script {
         Ok(())
     }
 
-    fn submit(&mut self, rig: &Rig, wal: &Wal, lens: &[usize]) -> Result<Vec<Ticket>, WalError> {
+    pub(super) fn submit(
+        &mut self,
+        rig: &Rig,
+        wal: &Wal,
+        lens: &[usize],
+    ) -> Result<Vec<Ticket>, WalError> {
         let mut tickets = Vec::new();
         for &len in lens {
             self.last_lsn += 1;
@@ -189,7 +194,7 @@ impl Script {
         Ok(tickets)
     }
 
-    fn wait(&mut self, rig: &Rig, tickets: Vec<Ticket>) -> Result<(), WalError> {
+    pub(super) fn wait(&mut self, rig: &Rig, tickets: Vec<Ticket>) -> Result<(), WalError> {
         // The newest first, so that its waiter leads for all.
         for ticket in tickets.into_iter().rev() {
             let lsn = ticket.lsn().get();
@@ -209,7 +214,12 @@ impl Script {
         Ok(())
     }
 
-    fn checkpoint(&mut self, rig: &Rig, wal: &Wal, replay_from: u64) -> Result<(), WalError> {
+    pub(super) fn checkpoint(
+        &mut self,
+        rig: &Rig,
+        wal: &Wal,
+        replay_from: u64,
+    ) -> Result<(), WalError> {
         self.checkpoints.push((rig.disk.operations(), None, replay_from));
         wal.checkpoint(Lsn::new(replay_from), &replay_from.to_le_bytes())?;
         if let Some((_, finished, _)) = self.checkpoints.last_mut() {

@@ -1,0 +1,180 @@
+//! [`Spares`]: files of segments that nobody needs any more, kept to be written again.
+//!
+//! Their blocks are allocated and written, so that a sync changes no metadata and no zeros go ahead of the
+//! records. Old frames in them do not validate, for every segment has a salt of its own. A file becomes a
+//! spare once the name it had is gone for good and nobody has it open.
+
+use std::path::PathBuf;
+
+use bucket_vfs::{OpenMode, Vfs, VfsFile};
+
+use crate::error::WalError;
+use crate::segment::{self, HEADER_LEN, MAX_ID};
+use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::writer::PREFILL_PIECE;
+
+/// The spare files of a log.
+#[derive(Debug)]
+pub(crate) struct Spares {
+    /// So many are kept.
+    keep: usize,
+    /// Files of more bytes are from a time with other options, and not kept.
+    longest: u64,
+    held: Mutex<Vec<Spare>>,
+    /// Bytes of those that are held.
+    bytes: AtomicU64,
+    reused: AtomicU64,
+}
+
+/// A file to be written again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Spare {
+    pub(crate) path: PathBuf,
+    pub(crate) len: u64,
+    /// It was a segment: there may be frames in it. Otherwise zeros.
+    pub(crate) is_used: bool,
+}
+
+impl Spares {
+    pub(crate) fn new(keep: usize, segment_bytes: u64) -> Self {
+        Self {
+            keep,
+            longest: segment_bytes.saturating_add(SLACK),
+            held: Mutex::new(Vec::new()),
+            bytes: AtomicU64::new(0),
+            reused: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether a file of this length would be kept.
+    pub(crate) fn wants(&self, len: u64) -> bool {
+        (HEADER_LEN..=self.longest).contains(&len) && self.held.lock().len() < self.keep
+    }
+
+    /// Keeps a file whose name as a segment is gone for good. False when there are enough.
+    pub(crate) fn keep(&self, spare: Spare) -> bool {
+        let mut held = self.held.lock();
+        if held.len() >= self.keep || !(HEADER_LEN..=self.longest).contains(&spare.len) {
+            return false;
+        }
+        held.push(spare);
+        self.count(&held);
+        true
+    }
+
+    /// One to write to. The longest is of most use.
+    pub(crate) fn take(&self) -> Option<Spare> {
+        let mut held = self.held.lock();
+        let at = (0..held.len()).max_by_key(|&at| held[at].len)?;
+        let spare = held.swap_remove(at);
+        self.count(&held);
+        Some(spare)
+    }
+
+    /// A segment was begun in one of them.
+    pub(crate) fn was_used(&self) {
+        // Relaxed: a number for people.
+        self.reused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives the space of all of them back; false when there was none.
+    pub(crate) fn release(&self, vfs: &dyn Vfs) -> bool {
+        let spares = {
+            let mut held = self.held.lock();
+            let spares = std::mem::take(&mut *held);
+            self.count(&held);
+            spares
+        };
+        let mut any = false;
+        for spare in spares {
+            // What cannot be removed is found again at the next opening.
+            any |= vfs.remove_file(&spare.path).is_ok();
+        }
+        any
+    }
+
+    /// Fills the number up with files of zeros, durable, each as long as a segment.
+    pub(crate) fn fill(
+        &self,
+        vfs: &dyn Vfs,
+        dir: &std::path::Path,
+        len: u64,
+    ) -> Result<(), WalError> {
+        let missing = self.keep.saturating_sub(self.held.lock().len());
+        if missing == 0 {
+            return Ok(());
+        }
+        // No segment has numbers like these.
+        for id in (MAX_ID..).take(missing + self.keep) {
+            let path = dir.join(segment::spare_name(id));
+            let io = |error| WalError::io("fill", &path, error);
+            let file = match vfs.open(&path, OpenMode::CreateNew) {
+                Ok(file) => file,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(io(error)),
+            };
+            fill(&*file, len).map_err(io)?;
+            if !self.keep(Spare { path: path.clone(), len, is_used: false }) {
+                return vfs.remove_file(&path).map_err(io);
+            }
+        }
+        vfs.sync_dir(dir).map_err(|error| WalError::io("sync", dir, error))
+    }
+
+    /// How many bytes they have.
+    pub(crate) fn bytes(&self) -> u64 {
+        // Relaxed: an estimate, nothing is read on its account.
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many segments were begun in one.
+    pub(crate) fn reused(&self) -> u64 {
+        self.reused.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, held: &[Spare]) {
+        self.bytes.store(held.iter().map(|spare| spare.len).sum(), Ordering::Relaxed);
+    }
+}
+
+fn fill(file: &dyn VfsFile, len: u64) -> std::io::Result<()> {
+    let zeros = vec![0; PREFILL_PIECE];
+    let mut at = 0;
+    while at < len {
+        let n = (len - at).min(PREFILL_PIECE as u64);
+        file.write_all_at(&zeros[..n as usize], at)?;
+        at += n;
+    }
+    file.sync_data()
+}
+
+/// A segment may be longer than it should be by a record and what is written ahead.
+const SLACK: u64 = 32 << 20;
+
+#[cfg(all(test, not(bucket_loom)))]
+mod tests {
+    use super::*;
+
+    fn spare(name: &str, len: u64) -> Spare {
+        Spare { path: PathBuf::from(name), len, is_used: true }
+    }
+
+    #[test]
+    fn no_more_are_kept_than_wanted_and_the_longest_is_taken() {
+        let spares = Spares::new(2, 1 << 20);
+        assert!(spares.keep(spare("a", 8_192)) && spares.keep(spare("b", 9_000)));
+        assert!(!spares.wants(8_192) && !spares.keep(spare("c", 8_192)));
+        assert_eq!(spares.bytes(), 17_192);
+        assert_eq!(spares.take(), Some(spare("b", 9_000)));
+        assert_eq!(spares.take(), Some(spare("a", 8_192)));
+        assert_eq!((spares.take(), spares.bytes()), (None, 0));
+    }
+
+    #[test]
+    fn what_is_no_segment_by_its_length_is_not_kept() {
+        let spares = Spares::new(2, 1 << 20);
+        assert!(!spares.keep(spare("short", HEADER_LEN - 1)));
+        assert!(!spares.keep(spare("long", (1 << 20) + SLACK + 1)));
+        assert!(!Spares::new(0, 1 << 20).keep(spare("any", 8_192)));
+    }
+}
