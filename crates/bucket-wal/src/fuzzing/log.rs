@@ -20,7 +20,7 @@ const EDIT_LEN: usize = 4;
 ///
 /// The first byte says how: with its lowest bit set, the checks of segment headers and checkpoints are
 /// put right after the edits, so that what they say is believed; no fuzzer guesses a check. The second
-/// lowest has everything verified at opening.
+/// lowest has everything verified at opening. The third takes a log whose files were segments before.
 ///
 /// # Panics
 ///
@@ -28,7 +28,7 @@ const EDIT_LEN: usize = 4;
 /// [`RecoveryPolicy::Strict`], makes a record up, or leaves a log that is not whole.
 pub fn open_log(data: &[u8]) {
     let Some((&how, edits)) = data.split_first() else { return };
-    let mut files = log().clone();
+    let mut files = log(how & 4 != 0).clone();
     edits.chunks_exact(EDIT_LEN).for_each(|edit| apply(&mut files, edit));
     let is_forged = how & 1 != 0;
     if is_forged {
@@ -72,13 +72,25 @@ pub fn open_log(data: &[u8]) {
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
-/// The files of a valid log: five segments, sealed and not, with gaps and batches, two checkpoints.
-fn log() -> &'static Files {
-    static LOG: OnceLock<Files> = OnceLock::new();
-    LOG.get_or_init(|| {
+/// The files of a valid log: five segments, sealed and not, with gaps and batches, two checkpoints. All
+/// in new files, or some in files that were segments before.
+fn log(is_reused: bool) -> &'static Files {
+    static LOGS: [OnceLock<Files>; 2] = [OnceLock::new(), OnceLock::new()];
+    LOGS[usize::from(is_reused)].get_or_init(|| {
         let disk = SimDisk::new();
         let (wal, _) = open(&disk, Wal::options()).expect("the disk is healthy");
         let mut lsn = 0;
+        if is_reused {
+            for _ in 0..4 {
+                for len in [900, 200, 2_000] {
+                    lsn += 1;
+                    wal.append(&payload(lsn, len)).expect("the disk is healthy");
+                }
+                wal.seal().expect("the disk is healthy");
+                wal.checkpoint(Lsn::new(lsn + 1), b"left behind").expect("the disk is healthy");
+            }
+        }
+        let before = lsn;
         for segment in 0..5 {
             for len in [0, 30, 700, 40 << segment] {
                 lsn += 1;
@@ -88,13 +100,14 @@ fn log() -> &'static Files {
             lsn += 2;
             wal.append_batch(batch.iter().map(Vec::as_slice)).expect("the disk is healthy");
             match segment {
-                1 => wal.checkpoint(Lsn::new(5), b"older").expect("the disk is healthy"),
-                2 => wal.checkpoint(Lsn::new(9), b"newer").expect("the disk is healthy"),
+                1 => wal.checkpoint(Lsn::new(before + 5), b"older").expect("the disk is healthy"),
+                2 => wal.checkpoint(Lsn::new(before + 9), b"newer").expect("the disk is healthy"),
                 4 => break,
                 _ => {}
             }
             wal.seal().expect("the disk is healthy");
         }
+        assert!(!is_reused || wal.stats().reused > 1, "no file was used again");
         drop(wal);
         contents(&disk)
     })

@@ -44,7 +44,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn no_tampering_breaks_a_promise(how in 0_u8..4, edits in prop::collection::vec(edit(), 0..5)) {
+    fn no_tampering_breaks_a_promise(how in 0_u8..8, edits in prop::collection::vec(edit(), 0..5)) {
         open_log(&[vec![how], edits.concat()].concat());
     }
 }
