@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 use bucket_core::{Clock, SystemClock};
 
 use crate::error::WalError;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// A source of random bits: the system, or a counter for tests that must see the same files twice.
@@ -15,7 +15,7 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 pub(crate) enum Entropy {
     #[default]
     System,
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Counter(Arc<AtomicU64>),
 }
 
@@ -30,7 +30,7 @@ impl Entropy {
                     WalError::io("read random bytes for", Path::new("a new segment"), source)
                 })?;
             }
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Self::Counter(counter) => {
                 let n = counter.fetch_add(1, Ordering::Relaxed).to_le_bytes();
                 bytes.iter_mut().zip(n).for_each(|(byte, n)| *byte = n);
@@ -47,7 +47,7 @@ impl Entropy {
                 let since = SystemClock::new().wall().duration_since(UNIX_EPOCH);
                 since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
             }
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Self::Counter(_) => 1_700_000_000_000,
         }
     }

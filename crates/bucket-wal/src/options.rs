@@ -353,7 +353,7 @@ impl WalOptions {
         self
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn entropy(mut self, entropy: Entropy) -> Self {
         self.entropy = entropy;
         self
