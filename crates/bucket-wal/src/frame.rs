@@ -250,14 +250,6 @@ impl Outline {
         let numbered = if self.kind == FrameKind::Data { self.count as u64 } else { 0 };
         self.first_lsn.saturating_add(numbered)
     }
-}
-
-impl Frame {
-    /// The number that follows the frame's last record.
-    pub(crate) fn next_lsn(&self) -> u64 {
-        let numbered = if self.kind == FrameKind::Data { self.entries.len() as u64 } else { 0 };
-        self.first_lsn.saturating_add(numbered)
-    }
 
     /// The chain behind the frame's records, which follow those that `chain` is about.
     pub(crate) fn extend_chain(&self, chain: u32, bytes: &[u8]) -> u32 {
@@ -267,6 +259,31 @@ impl Frame {
         segment::extend_chain(chain, &bytes[HEADER_LEN..self.payload_start])
     }
 
+    /// What the table of the frame, all of whose bytes these are, says of its records.
+    pub(crate) fn entries<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = Entry> + use<'a> {
+        let mut table = bytes.get(HEADER_LEN..self.payload_start).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let (entry, used) = entry(table)?;
+            table = &table[used..];
+            Some(entry)
+        })
+    }
+
+    /// The payloads of the frame, each with whether its own check holds.
+    pub(crate) fn payloads<'a>(
+        &self,
+        bytes: &'a [u8],
+    ) -> impl Iterator<Item = (&'a [u8], bool)> + use<'a> {
+        let mut at = self.payload_start;
+        self.entries(bytes).map(move |entry| {
+            let payload = &bytes[at..at + entry.len as usize];
+            at += payload.len();
+            (payload, crc32fast::hash(payload) == entry.crc)
+        })
+    }
+}
+
+impl Frame {
     /// The payloads of the frame, each with whether its own check holds.
     pub(crate) fn payloads<'a>(
         &'a self,
@@ -309,7 +326,7 @@ fn checksum(seed: &Hasher, offset: u64, covered: &[u8]) -> u32 {
     let offset = offset.to_le_bytes();
     let place = if planted::is_unseeded() { &[] } else { &offset[..] };
     let crc = crc_of_few(seed.clone().finalize(), place);
-    if covered.len() < 128 {
+    if covered.len() < FEW {
         return crc_of_few(crc, covered);
     }
     let mut hasher = Hasher::new_with_initial(crc);
@@ -317,8 +334,11 @@ fn checksum(seed: &Hasher, offset: u64, covered: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// Below so many bytes [`crc_of_few`] is the faster one.
+pub(crate) const FEW: usize = 128;
+
 /// CRC-32 (IEEE), eight bytes at a time: "slicing by 8", Kounavis and Berry 2005.
-fn crc_of_few(crc: u32, bytes: &[u8]) -> u32 {
+pub(crate) fn crc_of_few(crc: u32, bytes: &[u8]) -> u32 {
     let mut crc = !crc;
     let (eights, rest) = bytes.as_chunks::<8>();
     for eight in eights {

@@ -445,7 +445,7 @@ impl SegmentFile {
 
     /// Takes in the records of a frame.
     fn count(&mut self, seen: &Seen<'_>) {
-        for (n, entry) in (0..).zip(&seen.frame.entries) {
+        for (n, entry) in (0..).zip(seen.entries()) {
             if seen.bad.binary_search(&n).is_ok() {
                 self.damaged_records += 1;
                 continue;
@@ -487,7 +487,7 @@ fn scan_segment(
                 first_lsn: frame.first_lsn,
                 offset: seen.offset,
             };
-            failed = visit(&place, frame.entries.len() as u64).err();
+            failed = visit(&place, frame.count as u64).err();
         })?;
         if let Some(error) = failed {
             return Err(error);

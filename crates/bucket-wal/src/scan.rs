@@ -16,7 +16,7 @@ use crc32fast::Hasher;
 use bucket_vfs::VfsFile;
 
 use crate::error::WalError;
-use crate::frame::{self, ALIGN, Claim, Frame, FrameKind};
+use crate::frame::{self, ALIGN, Claim, Entry, FrameKind, Outline};
 use crate::lsn::Lsn;
 use crate::recovery::{Damage, DamageKind, TailState};
 use crate::seal::Seal;
@@ -68,7 +68,9 @@ pub(crate) struct Known<'a> {
 /// A valid frame, as it is visited.
 #[derive(Debug)]
 pub(crate) struct Seen<'a> {
-    pub(crate) frame: &'a Frame,
+    pub(crate) frame: &'a Outline,
+    /// All of it.
+    bytes: &'a [u8],
     pub(crate) offset: u64,
     /// Which of its records (from 0) are damaged.
     pub(crate) bad: &'a [u64],
@@ -137,15 +139,10 @@ pub(crate) fn scan_with(
                 return Ok(found);
             }
             At::Frame(frame, bad, chain) if found.may_follow(&frame) => {
-                let seen = Seen {
-                    frame: &frame,
-                    offset: at,
-                    bad: &bad,
-                    chain: found.chain.unwrap_or_default(),
-                };
+                let before = found.chain.unwrap_or_default();
                 if bad.is_empty() {
-                    visit(&seen);
-                    found.take(&seen, chain);
+                    show(&mut window, &frame, at, &bad, before, visit).map_err(read)?;
+                    found.take(&frame, at, 0, chain);
                     continue;
                 }
                 // The header is intact and a payload is not: an interrupted write of several
@@ -160,8 +157,8 @@ pub(crate) fn scan_with(
                 if durable {
                     let first = frame.first_lsn + bad[0];
                     found.report(known, at, DamageKind::Record, first, bad.len() as u64);
-                    visit(&seen);
-                    found.take(&seen, chain);
+                    show(&mut window, &frame, at, &bad, before, visit).map_err(read)?;
+                    found.take(&frame, at, bad.len(), chain);
                     continue;
                 }
                 DamageKind::Record
@@ -233,7 +230,7 @@ impl SegmentScan {
     }
 
     /// Records continue without a gap; a gap frame may jump forward, and nothing follows a seal.
-    fn may_follow(&self, frame: &Frame) -> bool {
+    fn may_follow(&self, frame: &Outline) -> bool {
         let number_fits = match frame.kind {
             FrameKind::Data | FrameKind::Seal | FrameKind::Sync => frame.first_lsn == self.next_lsn,
             FrameKind::Gap => frame.first_lsn >= self.next_lsn,
@@ -241,11 +238,10 @@ impl SegmentScan {
         number_fits && !self.is_sealed && frame.next_lsn() <= MAX_LSN
     }
 
-    fn take(&mut self, seen: &Seen<'_>, chain: Option<u32>) {
-        let (frame, at) = (seen.frame, seen.offset);
+    fn take(&mut self, frame: &Outline, at: u64, bad: usize, chain: Option<u32>) {
         self.chain = chain;
         if frame.kind == FrameKind::Data {
-            self.records += (frame.entries.len() - seen.bad.len()) as u64;
+            self.records += (frame.count - bad) as u64;
         }
         self.is_sealed = frame.kind == FrameKind::Seal;
         self.end = at + frame.len as u64;
@@ -275,11 +271,33 @@ impl SegmentScan {
     }
 }
 
+/// Has a frame visited that was just validated.
+fn show(
+    window: &mut Window<'_>,
+    frame: &Outline,
+    offset: u64,
+    bad: &[u64],
+    chain: u32,
+    visit: &mut dyn FnMut(&Seen<'_>),
+) -> io::Result<()> {
+    if let Some(bytes) = window.bytes(offset, frame.len)? {
+        visit(&Seen { frame, bytes, offset, bad, chain });
+    }
+    Ok(())
+}
+
+impl Seen<'_> {
+    /// What its table says of its records.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.frame.entries(self.bytes)
+    }
+}
+
 enum At {
     /// Fewer bytes are left than a frame has.
     End,
     /// A frame, which of its payloads (from 0) are damaged, and the chain behind it.
-    Frame(Frame, Vec<u64>, Option<u32>),
+    Frame(Outline, Vec<u64>, Option<u32>),
     Nothing,
 }
 
@@ -288,7 +306,7 @@ fn frame_at(window: &mut Window<'_>, seed: &Hasher, at: u64, chain: Option<u32>)
     let claim = frame::claim(header.first_chunk().unwrap_or(&[0; frame::HEADER_LEN]));
     let Claim::Len(len) = claim else { return Ok(At::Nothing) };
     let Some(bytes) = window.bytes(at, len)? else { return Ok(At::Nothing) };
-    Ok(match frame::decode(bytes, seed, at) {
+    Ok(match frame::outline(bytes, seed, at) {
         Some(frame) => {
             let bad = (0..).zip(frame.payloads(bytes)).filter(|(_, (_, intact))| !intact);
             let bad = bad.map(|(n, _)| n).collect();
@@ -340,7 +358,7 @@ impl Search<'_> {
             {
                 // Decoding hashes no more than the table, which is no longer than the frame.
                 cost = len;
-                if let Some(frame) = frame::decode(bytes, self.seed, at)
+                if let Some(frame) = frame::outline(bytes, self.seed, at)
                     && frame.first_lsn >= min_lsn
                 {
                     let promises = frame.synced > damaged;

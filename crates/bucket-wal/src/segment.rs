@@ -2,7 +2,7 @@
 
 use crc32fast::Hasher;
 
-use crate::frame::{le_u32, le_u64};
+use crate::frame::{self, le_u32, le_u64};
 use crate::planted;
 
 /// The header takes the first block of the file.
@@ -156,6 +156,9 @@ impl Header {
 
 /// The chain behind records with these rows, which followed records with that chain.
 pub(crate) fn extend_chain(chain: u32, rows: &[u8]) -> u32 {
+    if rows.len() < frame::FEW {
+        return frame::crc_of_few(chain, rows);
+    }
     let mut hasher = Hasher::new_with_initial(chain);
     hasher.update(rows);
     hasher.finalize()

@@ -9,7 +9,7 @@ const WORKLOAD: Workload = Script::run_in_reused_files;
 
 #[test]
 fn files_that_are_used_again_lose_nothing_and_show_nothing_old() {
-    holds_for("always, files used again", WORKLOAD, |options| options, 20);
+    holds_for("always, files used again", WORKLOAD, |options| options, 12);
 }
 
 #[test]
@@ -18,13 +18,13 @@ fn files_that_are_used_again_without_a_sync_for_each_group_show_nothing_old() {
         let options = options.sync_policy(SyncPolicy::None).expect("it has no bounds");
         options.write_through(true)
     };
-    holds_for("none, files used again", WORKLOAD, plant, 12);
+    holds_for("none, files used again", WORKLOAD, plant, 6);
 }
 
 #[test]
 fn files_that_are_used_again_past_the_page_cache_lose_nothing() {
     let plant = |options: crate::WalOptions| options.sync_method(SyncMethod::ODirectODsync);
-    holds_for("O_DIRECT, files used again", WORKLOAD, plant, 12);
+    holds_for("O_DIRECT, files used again", WORKLOAD, plant, 6);
 }
 
 impl Script {
