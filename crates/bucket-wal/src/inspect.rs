@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use bucket_vfs::{EntryKind, OpenMode, Vfs, VfsFile};
 
 use crate::error::WalError;
+use crate::format::{Features, Format};
 use crate::frame::FrameKind;
 use crate::lsn::Lsn;
 use crate::manifest;
@@ -32,6 +33,8 @@ pub struct Inspection {
     pub dir: PathBuf,
     /// The identity of the log, when any file that can be read has one.
     pub log_id: Option<u128>,
+    /// The format that the log is written in.
+    pub format: Format,
     /// What the newest owner wrote of itself into `LOCK`. It may have gone: only taking the lock would
     /// tell.
     pub owner: Option<String>,
@@ -170,7 +173,7 @@ impl WalOptions {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn inspect(&self, dir: impl AsRef<Path>) -> Result<Inspection, WalError> {
-        inspect_all(&*self.vfs, dir.as_ref(), &mut |_, _| Ok(()))
+        inspect_all(self, dir.as_ref(), &mut |_, _| Ok(()))
     }
 
     /// As [`WalOptions::inspect`], and hands out the records of `range` on the way, each once, in order.
@@ -189,7 +192,7 @@ impl WalOptions {
     ) -> Result<Inspection, WalError> {
         let (mut next, last) = (range.start().get(), range.end().get());
         let mut done = range.is_empty();
-        inspect_all(&*self.vfs, dir.as_ref(), &mut |place, count| {
+        inspect_all(self, dir.as_ref(), &mut |place, count| {
             if done || place.first_lsn > last || place.first_lsn.saturating_add(count) <= next {
                 return Ok(());
             }
@@ -255,7 +258,8 @@ impl Inspection {
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.dir.display(), self.verdict())?;
-        write!(f, "\n{} segments, {} records", self.segments.len(), self.records())?;
+        let (segments, records) = (self.segments.len(), self.records());
+        write!(f, "\n{}, {segments} segments, {records} records", self.format)?;
         if let (Some(first), Some(last)) = (self.first_lsn(), self.last_lsn()) {
             write!(f, " ({first} to {last})")?;
         }
@@ -323,11 +327,16 @@ type Visit<'a> = dyn FnMut(&Place, u64) -> Result<(), WalError> + 'a;
 /// How often a log that moves is looked at again.
 const ATTEMPTS: usize = 4;
 
-fn inspect_all(vfs: &dyn Vfs, dir: &Path, visit: &mut Visit<'_>) -> Result<Inspection, WalError> {
+fn inspect_all(
+    options: &WalOptions,
+    dir: &Path,
+    visit: &mut Visit<'_>,
+) -> Result<Inspection, WalError> {
+    let vfs = &*options.vfs;
     let mut attempt = 1;
     loop {
         let before = list(vfs, dir)?;
-        let result = inspect_once(vfs, dir, &before, visit);
+        let result = inspect_once(options, dir, &before, visit);
         let suspicious = match &result {
             Ok(found) => found.verdict() == Verdict::Damaged,
             Err(_) => true,
@@ -367,14 +376,16 @@ fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Listing, WalError> {
 }
 
 fn inspect_once(
-    vfs: &dyn Vfs,
+    options: &WalOptions,
     dir: &Path,
     listing: &Listing,
     visit: &mut Visit<'_>,
 ) -> Result<Inspection, WalError> {
+    let (vfs, known) = (&*options.vfs, options.known);
     let mut found = Inspection {
         dir: dir.to_owned(),
         log_id: None,
+        format: Format::new(Features::NONE),
         owner: owner(vfs, dir),
         segments: Vec::new(),
         checkpoints: Vec::new(),
@@ -383,10 +394,11 @@ fn inspect_once(
         is_moving: false,
     };
     for &generation in listing.checkpoints.iter().rev() {
-        found.checkpoints.push(checkpoint(vfs, dir, generation)?);
+        found.checkpoints.push(checkpoint(vfs, dir, generation, known)?);
     }
-    let survey = Survey::of(vfs, dir)?;
+    let survey = Survey::of(vfs, dir, known)?;
     found.log_id = survey.log_id;
+    found.format = Format::new(survey.features);
     for checkpoint in &mut found.checkpoints {
         // One that its successor does not name is as good as damaged.
         let mut readable = survey.manifests.readable.iter();
@@ -395,7 +407,7 @@ fn inspect_once(
     let mut scans = Vec::new();
     for &id in &listing.segments {
         let path = dir.join(segment::file_name(id));
-        let (file, header) = open_segment(vfs, &path, id)?;
+        let (file, header) = open_segment(vfs, &path, id, known)?;
         let file_bytes = file.len().map_err(|error| WalError::io("read", &path, error))?;
         let mut segment = SegmentFile::new(id, path, file_bytes, header.as_ref());
         if let Some(nth) = survey.chain.iter().position(|header| header.segment_id == id) {
@@ -525,9 +537,14 @@ fn owner(vfs: &dyn Vfs, dir: &Path) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn checkpoint(vfs: &dyn Vfs, dir: &Path, generation: u64) -> Result<CheckpointFile, WalError> {
+fn checkpoint(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    generation: u64,
+    known: Features,
+) -> Result<CheckpointFile, WalError> {
     let path = manifest::path_of(dir, generation);
-    let manifest = manifest::read(vfs, dir, generation)?;
+    let manifest = manifest::read(vfs, dir, generation, known)?;
     Ok(CheckpointFile {
         generation,
         path,

@@ -8,6 +8,7 @@ mod commit;
 mod draft;
 mod entropy;
 mod error;
+mod format;
 mod frame;
 #[cfg(any(all(test, not(bucket_loom)), fuzzing))]
 #[doc(hidden)]
@@ -47,6 +48,7 @@ pub use archive::{ArchiveDir, ArchiveSink, SealedSegment};
 pub use checkpoint::{Checkpoint, CheckpointPolicy, CheckpointState};
 pub use commit::Ticket;
 pub use error::WalError;
+pub use format::Format;
 pub use frame::RecordKind;
 pub use inspect::{CheckpointFile, Inspection, SegmentEnd, SegmentFile, SegmentHeader, Verdict};
 pub use lifecycle::PendingRecords;

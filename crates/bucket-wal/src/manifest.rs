@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::CheckpointState;
 use crate::error::WalError;
+use crate::format::Features;
 use crate::frame::{le_u32, le_u64};
 use crate::segment::{MAX_ID, MAX_LSN, number_in};
 
@@ -54,6 +55,8 @@ pub(crate) struct Manifest {
     /// What the log consisted of, the oldest first.
     pub(crate) segments: Vec<SegmentEntry>,
     pub(crate) state: CheckpointState,
+    /// Those that the log has turned on.
+    pub(crate) features: Features,
     /// Of the manifest itself.
     pub(crate) sum: Sum,
 }
@@ -89,8 +92,8 @@ impl Manifest {
         );
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&FORMAT.to_le_bytes());
-        // No flag is known yet. All are incompatible: who does not know one must not go on.
-        out.extend_from_slice(&0_u32.to_le_bytes());
+        // All are incompatible: who does not know one must not go on.
+        out.extend_from_slice(&self.features.bits().to_le_bytes());
         out.extend_from_slice(&self.generation.to_le_bytes());
         out.extend_from_slice(&self.log_id.to_le_bytes());
         for number in [
@@ -126,7 +129,7 @@ impl Manifest {
     }
 
     /// Reads a manifest without trusting a length in it: every part has to fit what is there, exactly.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
+    pub(crate) fn decode(bytes: &[u8], known: Features) -> Result<Self, ManifestError> {
         const DAMAGED: ManifestError = ManifestError::Damaged;
         let body_len = bytes.len().checked_sub(SUM_LEN).ok_or(DAMAGED)?;
         let (body, sum) = bytes.split_at(body_len);
@@ -134,7 +137,8 @@ impl Manifest {
             return Err(DAMAGED);
         }
         let (format, flags) = (le_u32(&body[8..12]), le_u32(&body[12..16]));
-        if format != FORMAT || flags != 0 {
+        let features = Features::from_bits(flags);
+        if format != FORMAT || !features.are_all_in(known) {
             return Err(ManifestError::Unsupported { format, flags });
         }
         let fixed = body.get(..FIXED_LEN).ok_or(DAMAGED)?;
@@ -164,6 +168,7 @@ impl Manifest {
             previous: *fixed[96..].first_chunk().ok_or(DAMAGED)?,
             segments: table.chunks_exact(ENTRY_LEN).map(SegmentEntry::decode).collect(),
             state: CheckpointState::decode(fixed[128], state, referenced).ok_or(DAMAGED)?,
+            features,
             sum: *sum.first_chunk().ok_or(DAMAGED)?,
         })
     }
@@ -210,13 +215,13 @@ pub(crate) struct Manifests {
 }
 
 /// Reads all manifests in `dir` and checks that each is the one that the next names.
-pub(crate) fn load(vfs: &dyn Vfs, dir: &Path) -> Result<Manifests, WalError> {
+pub(crate) fn load(vfs: &dyn Vfs, dir: &Path, known: Features) -> Result<Manifests, WalError> {
     let mut generations = generations(vfs, dir)?;
     generations.sort_unstable_by(|a, b| b.cmp(a));
     let last_generation = generations.first().copied().unwrap_or(0);
     let mut found = Manifests { last_generation, ..Manifests::default() };
     for generation in generations {
-        match read(vfs, dir, generation)? {
+        match read(vfs, dir, generation, known)? {
             Some(manifest) if found.readable.last().is_none_or(|next| follows(next, &manifest)) => {
                 found.readable.push(manifest);
             }
@@ -236,6 +241,7 @@ pub(crate) fn read(
     vfs: &dyn Vfs,
     dir: &Path,
     generation: u64,
+    known: Features,
 ) -> Result<Option<Manifest>, WalError> {
     let path = path_of(dir, generation);
     let io = |error| WalError::io("read", &path, error);
@@ -246,7 +252,7 @@ pub(crate) fn read(
     }
     let mut bytes = vec![0; len as usize];
     file.read_exact_at(&mut bytes, 0).map_err(io)?;
-    match Manifest::decode(&bytes) {
+    match Manifest::decode(&bytes, known) {
         Ok(manifest) => Ok((manifest.generation == generation).then_some(manifest)),
         Err(ManifestError::Damaged) => Ok(None),
         Err(ManifestError::Unsupported { format, flags }) => {
@@ -310,8 +316,15 @@ mod tests {
                 })
                 .collect(),
             state,
+            features: FEATURE,
             sum: [0; 32],
         }
+    }
+
+    const FEATURE: Features = Features::from_bits(4);
+
+    fn decode(bytes: &[u8]) -> Result<Manifest, ManifestError> {
+        Manifest::decode(bytes, FEATURE)
     }
 
     #[test]
@@ -320,13 +333,13 @@ mod tests {
         for state in [CheckpointState::None, b"state".into(), reference] {
             let mut manifest = manifest(state);
             let bytes = manifest.encode();
-            assert_eq!(Manifest::decode(&bytes).as_ref(), Ok(&manifest));
+            assert_eq!(decode(&bytes).as_ref(), Ok(&manifest));
             assert_eq!(manifest.keep_from(), 40);
             for at in 0..bytes.len() {
                 let mut damaged = bytes.clone();
                 damaged[at] ^= 1;
-                assert_eq!(Manifest::decode(&damaged), Err(ManifestError::Damaged), "byte {at}");
-                assert_eq!(Manifest::decode(&bytes[..at]), Err(ManifestError::Damaged));
+                assert_eq!(decode(&damaged), Err(ManifestError::Damaged), "byte {at}");
+                assert_eq!(decode(&bytes[..at]), Err(ManifestError::Damaged));
             }
         }
     }
@@ -334,13 +347,13 @@ mod tests {
     #[test]
     fn a_newer_format_or_an_unknown_flag_is_refused_and_not_called_damage() {
         for (at, error) in [
-            (8, ManifestError::Unsupported { format: 3, flags: 0 }),
-            (12, ManifestError::Unsupported { format: 1, flags: 2 }),
+            (8, ManifestError::Unsupported { format: 3, flags: 4 }),
+            (12, ManifestError::Unsupported { format: 1, flags: 6 }),
         ] {
             let mut bytes = manifest(CheckpointState::None).encode();
             bytes[at] ^= 2;
             resum(&mut bytes);
-            assert_eq!(Manifest::decode(&bytes), Err(error));
+            assert_eq!(decode(&bytes), Err(error));
         }
     }
 
@@ -362,7 +375,7 @@ mod tests {
             }
             bytes.truncate(bytes.len() - cut.min(bytes.len() - SUM_LEN));
             resum(&mut bytes);
-            if let Ok(mut decoded) = Manifest::decode(&bytes) {
+            if let Ok(mut decoded) = decode(&bytes) {
                 prop_assert!(decoded.segments.len() * ENTRY_LEN < bytes.len());
                 decoded.encode();
             }

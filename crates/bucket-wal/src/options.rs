@@ -10,6 +10,7 @@ use crate::archive::ArchiveSink;
 use crate::checkpoint::{CheckpointPolicy, CheckpointState, Source};
 use crate::entropy::Entropy;
 use crate::error::WalError;
+use crate::format::Features;
 use crate::lsn::Lsn;
 use crate::planted::Planted;
 use crate::recovery::Recovery;
@@ -55,6 +56,8 @@ pub struct WalOptions {
     pub(crate) fill_spares: bool,
     pub(crate) housekeeping_by_hand: bool,
     pub(crate) entropy: Entropy,
+    /// The features of the format that this version knows.
+    pub(crate) known: Features,
     pub(crate) planted: Planted,
 }
 
@@ -149,6 +152,7 @@ impl WalOptions {
             fill_spares: false,
             housekeeping_by_hand: false,
             entropy: Entropy::default(),
+            known: Features::KNOWN,
             planted: Planted::default(),
         }
     }
@@ -356,6 +360,13 @@ impl WalOptions {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn entropy(mut self, entropy: Entropy) -> Self {
         self.entropy = entropy;
+        self
+    }
+
+    /// Plays a version that knows these features.
+    #[cfg(all(test, not(bucket_loom)))]
+    pub(crate) fn known(mut self, features: u32) -> Self {
+        self.known = Features::from_bits(features);
         self
     }
 

@@ -2,6 +2,7 @@
 
 use crc32fast::Hasher;
 
+use crate::format::{self, Features};
 use crate::frame::{self, le_u32, le_u64};
 use crate::planted;
 
@@ -13,7 +14,6 @@ pub(crate) const HEADER_LEN: u64 = 4_096;
 pub(crate) const ROOM: u64 = 32 << 10;
 
 const MAGIC: [u8; 8] = *b"\x89BWL\r\n\x1a\n";
-const FORMAT_MAJOR: u16 = 1;
 const FORMAT_MINOR: u16 = 0;
 const CRC_AT: usize = 4_092;
 const KEEPS_EVIDENCE: u32 = 1;
@@ -47,6 +47,8 @@ pub(crate) struct Header {
     pub(crate) keeps_evidence: bool,
     /// The file was a segment before: behind the frames there may be old ones instead of zeros.
     pub(crate) is_reused: bool,
+    /// Those that the log has turned on.
+    pub(crate) features: Features,
 }
 
 /// Where a segment ends, as the header of the next states it.
@@ -76,10 +78,10 @@ impl Header {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![0; HEADER_LEN as usize];
         out[0..8].copy_from_slice(&MAGIC);
-        out[8..10].copy_from_slice(&FORMAT_MAJOR.to_le_bytes());
+        out[8..10].copy_from_slice(&format::MAJOR.to_le_bytes());
         out[10..12].copy_from_slice(&FORMAT_MINOR.to_le_bytes());
         out[12..16].copy_from_slice(&(HEADER_LEN as u32).to_le_bytes());
-        // 16..20: incompatible flags, none yet.
+        out[16..20].copy_from_slice(&self.features.bits().to_le_bytes());
         let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
         let compatible =
             flag(self.keeps_evidence, KEEPS_EVIDENCE) | flag(self.is_reused, IS_REUSED);
@@ -99,14 +101,16 @@ impl Header {
         out
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
+    /// Reads a header, of a log with no other features than these.
+    pub(crate) fn decode(bytes: &[u8], known: Features) -> Result<Self, HeaderError> {
         let bytes: &[u8; HEADER_LEN as usize] = bytes.first_chunk().ok_or(HeaderError::Damaged)?;
         if bytes[..8] != MAGIC || crc32fast::hash(&bytes[..CRC_AT]) != le_u32(&bytes[CRC_AT..]) {
             return Err(HeaderError::Damaged);
         }
         let major = u16::from_le_bytes([bytes[8], bytes[9]]);
         let flags = le_u32(&bytes[16..20]);
-        if major != FORMAT_MAJOR || flags != 0 {
+        let features = Features::from_bits(flags);
+        if major != format::MAJOR || !features.are_all_in(known) {
             return Err(HeaderError::Unsupported { major, flags });
         }
         let header = Self {
@@ -122,6 +126,7 @@ impl Header {
             durable_len: le_u64(&bytes[96..104]),
             keeps_evidence: le_u32(&bytes[20..24]) & KEEPS_EVIDENCE != 0,
             is_reused: le_u32(&bytes[20..24]) & IS_REUSED != 0,
+            features,
         };
         // No writer makes a header that says anything else, and the arithmetic relies on it.
         let is_sane = header.prev_segment_id < header.segment_id
@@ -201,29 +206,50 @@ mod tests {
             durable_len: 4_096,
             keeps_evidence: true,
             is_reused: true,
+            features: FEATURE,
         }
+    }
+
+    const FEATURE: Features = Features::from_bits(4);
+
+    fn decode(bytes: &[u8]) -> Result<Header, HeaderError> {
+        Header::decode(bytes, FEATURE)
     }
 
     #[test]
     fn a_header_decodes_and_any_flipped_bit_is_noticed() {
         let bytes = header().encode();
-        assert_eq!(Header::decode(&bytes), Ok(header()));
+        assert_eq!(decode(&bytes), Ok(header()));
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x10;
-            assert_eq!(Header::decode(&damaged), Err(HeaderError::Damaged), "byte {at}");
+            assert_eq!(decode(&damaged), Err(HeaderError::Damaged), "byte {at}");
         }
-        assert_eq!(Header::decode(&bytes[..4_095]), Err(HeaderError::Damaged));
-        assert_eq!(Header::decode(&[]), Err(HeaderError::Damaged));
+        assert_eq!(decode(&bytes[..4_095]), Err(HeaderError::Damaged));
+        assert_eq!(decode(&[]), Err(HeaderError::Damaged));
     }
 
     #[test]
-    fn a_newer_format_is_refused_and_not_called_damage() {
+    fn a_newer_format_or_an_unknown_feature_is_refused_and_not_called_damage() {
+        for (at, major, flags) in [(8, 3, 4), (16, 1, 6)] {
+            let mut bytes = header().encode();
+            bytes[at] ^= 2;
+            resum(&mut bytes);
+            assert_eq!(decode(&bytes), Err(HeaderError::Unsupported { major, flags }));
+        }
+    }
+
+    #[test]
+    fn an_unknown_flag_that_is_compatible_changes_nothing() {
         let mut bytes = header().encode();
-        bytes[8] = 2;
+        bytes[20] |= 0x80;
+        resum(&mut bytes);
+        assert_eq!(decode(&bytes), Ok(header()));
+    }
+
+    fn resum(bytes: &mut [u8]) {
         let crc = crc32fast::hash(&bytes[..CRC_AT]);
         bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(Header::decode(&bytes), Err(HeaderError::Unsupported { major: 2, flags: 0 }));
     }
 
     #[test]

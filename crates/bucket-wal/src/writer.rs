@@ -14,6 +14,7 @@ use bucket_vfs::{Vfs, VfsFile};
 use crate::draft::Draft;
 use crate::entropy::Entropy;
 use crate::error::{WalError, is_no_space};
+use crate::format::Features;
 use crate::frame::{self, Entry, FrameKind, GROUP_LEN, MAX_COUNT};
 use crate::medium::{BLOCK, Medium};
 use crate::options::WalOptions;
@@ -45,6 +46,8 @@ pub(crate) struct Writer {
     method: SyncMethod,
     log_id: u128,
     epoch: u64,
+    /// Those that every header says.
+    features: Features,
     /// Where the newest segment ends.
     last: Ending,
     active: Option<Active>,
@@ -150,6 +153,7 @@ impl Writer {
             method: options.method_in_use(),
             log_id,
             epoch,
+            features: Features::NONE,
             last,
             active: None,
             begun: None,
@@ -313,8 +317,27 @@ impl Writer {
         self.begin_segment(first_lsn).inspect_err(|_| self.epoch = before)
     }
 
+    /// Begins a segment that says that these features are on, at once, so that it is durable.
+    pub(crate) fn begin_features(
+        &mut self,
+        features: Features,
+        first_lsn: u64,
+    ) -> Result<NewSegment, CommitError> {
+        let before = std::mem::replace(&mut self.features, features);
+        self.begin_segment(first_lsn).inspect_err(|_| self.features = before)
+    }
+
+    /// The log has turned these on before.
+    pub(crate) const fn use_features(&mut self, features: Features) {
+        self.features = features;
+    }
+
     pub(crate) const fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    pub(crate) const fn features(&self) -> Features {
+        self.features
     }
 
     /// Where the newest segment ends.
@@ -423,6 +446,7 @@ impl Writer {
             durable_len: HEADER_LEN,
             keeps_evidence: false,
             is_reused: spare.as_ref().is_some_and(|spare| spare.is_used),
+            features: self.features,
         };
         let file = draft.publish(&header, self.planted)?;
         if spare.is_some() {

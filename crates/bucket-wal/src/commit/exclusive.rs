@@ -49,6 +49,29 @@ impl Shared {
         self.end_alone(&mut state, begun)
     }
 
+    /// Turns on the features that this version knows: in a segment first, which decides, and then in a
+    /// checkpoint, which still says so when the segment is damaged.
+    pub(crate) fn finalize(&self) -> Result<(), WalError> {
+        let _work = self.begin_work()?;
+        let mut checkpoints = self.checkpoints()?;
+        let mut state = self.alone()?;
+        let features = state.features.and(self.rules.known);
+        if features != state.features {
+            let mut writer = self.writer.lock();
+            let begun = writer.begin_features(features, state.next_lsn);
+            state.room = writer.room();
+            drop(writer);
+            let begun = begun.map(|segment| {
+                state.features = features;
+                state.gap = false;
+                self.begin(&mut state, segment);
+            });
+            self.end_alone(&mut state, begun)?;
+        }
+        drop(state);
+        if checkpoints.lacks(features) { self.repeat(&mut checkpoints, 0) } else { Ok(()) }
+    }
+
     /// Takes back all records after `lsn`.
     pub(crate) fn truncate_after(self: &Arc<Self>, lsn: u64) -> Result<(), WalError> {
         let _turn = self.housekeeper.lock();
@@ -111,6 +134,7 @@ impl Shared {
             log_id: header.log_id,
             segment_id: newest_id + 1,
             epoch: state.epoch + 1,
+            features: state.features,
             salt: writer.salt().map_err(refused)?,
             ending: Ending { segment_id: header.segment_id, data_len: cut, next_lsn, chain },
             is_damage: false,

@@ -24,6 +24,7 @@ use bucket_core::{SystemClock, Tick};
 use bucket_vfs::{Vfs, VfsLock};
 
 use crate::error::WalError;
+use crate::format::Features;
 use crate::index::{Index, Segment};
 use crate::keep::{Checkpoints, Keep, Rules};
 use crate::lifecycle::Lifecycle;
@@ -88,6 +89,7 @@ pub(crate) struct State {
     written_lsn: u64,
     durable: u64,
     epoch: u64,
+    features: Features,
     /// What was accepted and is not durable.
     unsynced: Unsynced,
     /// What was written and is not durable; counted once it is.
@@ -176,6 +178,7 @@ impl Shared {
                 written_lsn: next_lsn - 1,
                 durable: next_lsn - 1,
                 epoch: writer.epoch(),
+                features: writer.features(),
                 unsynced: Unsynced::default(),
                 uncounted: (0, 0),
                 room: writer.room(),
@@ -237,6 +240,11 @@ impl Shared {
     /// The epoch of the newest segment.
     pub(crate) fn epoch(&self) -> u64 {
         self.state.lock().epoch
+    }
+
+    /// The features of the format that are turned on.
+    pub(crate) fn features(&self) -> Features {
+        self.state.lock().features
     }
 
     pub(crate) const fn index(&self) -> &Mutex<Index> {

@@ -13,6 +13,7 @@ use bucket_core::Tick;
 use crate::checkpoint::{Checkpoint, CheckpointPolicy, CheckpointState};
 use crate::commit::Shared;
 use crate::error::WalError;
+use crate::format::Features;
 use crate::lsn::Lsn;
 use crate::manifest::{self, Manifest, Manifests, SegmentEntry, Sum};
 use crate::options::WalOptions;
@@ -41,6 +42,7 @@ struct Kept {
     durable_lsn: u64,
     replay_from: u64,
     pending_from: Option<u64>,
+    features: Features,
     sum: Sum,
 }
 
@@ -76,6 +78,11 @@ impl Checkpoints {
         self.kept.iter().map(|kept| kept.durable_lsn).max().unwrap_or(0)
     }
 
+    /// Whether there is a newest checkpoint that does not say that exactly these features are on.
+    pub(crate) fn lacks(&self, features: Features) -> bool {
+        self.kept.last().is_some_and(|newest| newest.features != features)
+    }
+
     /// The first record that says anything about what is pending.
     pub(crate) fn needed_from(&self) -> u64 {
         let newest = self.kept.last();
@@ -90,6 +97,7 @@ impl Kept {
             durable_lsn: manifest.durable_lsn,
             replay_from: manifest.replay_from,
             pending_from: manifest.pending_from,
+            features: manifest.features,
             sum: manifest.sum,
         }
     }
@@ -114,6 +122,8 @@ pub(crate) struct Rules {
     source: Option<crate::checkpoint::Source>,
     archive: Option<crate::sync::Arc<dyn crate::archive::ArchiveSink>>,
     entropy: crate::entropy::Entropy,
+    /// The features of the format that this version knows.
+    pub(crate) known: Features,
 }
 
 impl Rules {
@@ -124,6 +134,7 @@ impl Rules {
             source: options.checkpoint_source.clone(),
             archive: options.archive.clone(),
             entropy: options.entropy.clone(),
+            known: options.known,
         }
     }
 
@@ -145,7 +156,7 @@ impl Drop for AtWork<'_> {
 }
 
 impl Shared {
-    fn begin_work(&self) -> Result<AtWork<'_>, WalError> {
+    pub(crate) fn begin_work(&self) -> Result<AtWork<'_>, WalError> {
         let mut state = self.state.lock();
         state.check()?;
         state.keep.at_work += 1;
@@ -175,8 +186,16 @@ impl Shared {
     /// The checkpoints on disk, the newest first.
     pub(crate) fn list_checkpoints(&self) -> Result<Vec<Checkpoint>, WalError> {
         let _guard = self.checkpoints()?;
-        let manifests = manifest::load(&*self.vfs, &self.dir)?;
+        let manifests = manifest::load(&*self.vfs, &self.dir, self.rules.known)?;
         Ok(manifests.readable.iter().map(Checkpoint::from).collect())
+    }
+
+    /// Takes the newest checkpoint once more, for a replay that starts no earlier than `from`.
+    pub(crate) fn repeat(&self, checkpoints: &mut Checkpoints, from: u64) -> Result<(), WalError> {
+        let replay_from =
+            checkpoints.kept.last().map_or(from, |newest| newest.replay_from.max(from));
+        let state = checkpoints.app.as_ref().map(|(_, state)| state.clone());
+        self.take(checkpoints, Some((replay_from, state.unwrap_or_default())))
     }
 
     /// Writes a manifest, of what the application gave or of what is needed for what is pending.
@@ -223,6 +242,7 @@ impl Shared {
             previous: checkpoints.kept.last().map_or([0; 32], |newest| newest.sum),
             segments: self.segment_table(durable),
             state: content,
+            features: self.features(),
             sum: [0; 32],
         };
         manifest.write(&*self.vfs, &self.dir)?;

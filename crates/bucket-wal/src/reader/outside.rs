@@ -7,6 +7,7 @@ use bucket_vfs::{OpenMode, Vfs, VfsFile};
 
 use super::{Record, Source, Step, Walk, Window};
 use crate::error::WalError;
+use crate::format::Features;
 use crate::lsn::Lsn;
 use crate::options::WalOptions;
 use crate::segment::{self, HEADER_LEN, Header, HeaderError};
@@ -22,6 +23,7 @@ use crate::sync::Arc;
 pub struct Follower {
     vfs: Arc<dyn Vfs>,
     dir: PathBuf,
+    known: Features,
     next: u64,
     current: Option<Current>,
 }
@@ -59,7 +61,7 @@ impl WalOptions {
     /// ```
     pub fn follow(&self, dir: impl AsRef<Path>, from: Lsn) -> Follower {
         let (vfs, dir) = (Arc::clone(&self.vfs), dir.as_ref().to_owned());
-        Follower { vfs, dir, next: from.get(), current: None }
+        Follower { vfs, dir, known: self.known, next: from.get(), current: None }
     }
 }
 
@@ -185,7 +187,7 @@ impl Follower {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(WalError::io("read", &path, error)),
         }
-        match Header::decode(&bytes) {
+        match Header::decode(&bytes, self.known) {
             Ok(header) => Ok(Some(header).filter(|header| header.segment_id == id)),
             Err(HeaderError::Damaged) => Ok(None),
             Err(HeaderError::Unsupported { major, flags }) => {

@@ -7,6 +7,7 @@ use bucket_vfs::{OpenMode, Vfs};
 
 use crate::draft::Draft;
 use crate::error::WalError;
+use crate::format::Features;
 use crate::frame::{self, Entry, FrameKind};
 use crate::planted::Planted;
 use crate::reader::{Place, load};
@@ -23,6 +24,7 @@ pub(crate) struct Job<'a> {
     pub(crate) log_id: u128,
     pub(crate) segment_id: u64,
     pub(crate) epoch: u64,
+    pub(crate) features: Features,
     pub(crate) salt: u32,
     /// What counts before it.
     pub(crate) ending: Ending,
@@ -56,6 +58,7 @@ pub(crate) fn carry(job: &Job<'_>) -> Result<Begun, CommitError> {
         durable_len: HEADER_LEN,
         keeps_evidence: job.is_damage,
         is_reused: false,
+        features: job.features,
     };
     let draft = Draft::begin(job.vfs, job.dir, header.segment_id);
     let draft = draft.map_err(CommitError::NotWritten)?;

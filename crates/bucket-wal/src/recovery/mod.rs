@@ -82,7 +82,7 @@ pub(crate) struct Recovered {
 /// does not count, void files are moved away or removed.
 pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, WalError> {
     let vfs = &*options.vfs;
-    let survey = Survey::of(vfs, dir)?;
+    let survey = Survey::of(vfs, dir, options.known)?;
     let scan = |verify| segments::scan_all(vfs, dir, &survey, verify, options.recovery_threads);
     let mut scans = scan(options.verify)?;
     let mut findings = segments::findings(dir, &survey, &scans);
@@ -118,6 +118,7 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
                 log_id,
                 segment_id: survey.max_id + 1,
                 epoch: survey.epoch(),
+                features: survey.features,
                 salt: u32::from_le_bytes(options.entropy.bytes()?),
                 ending: cut.ending,
                 is_damage: cut.is_damage,
@@ -138,6 +139,7 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
     let spares = Arc::new(spares(dir, options, &survey)?);
     let epoch = survey.epoch();
     let mut writer = Writer::new(dir.to_owned(), options, log_id, epoch, last, Arc::clone(&spares));
+    writer.use_features(survey.features);
     let mut next_lsn = last.next_lsn.max(survey.durable_lsn.saturating_add(1));
     let mut index = index(dir, &survey, scans, cut.as_ref());
     if let Some(begun) = begun {

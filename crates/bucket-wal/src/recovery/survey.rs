@@ -12,6 +12,7 @@ use bucket_vfs::{EntryKind, OpenMode, Vfs, VfsFile};
 
 use super::report::{Damage, DamageKind};
 use crate::error::WalError;
+use crate::format::Features;
 use crate::lsn::Lsn;
 use crate::manifest::{self, Manifest, Manifests};
 use crate::segment::{self, HEADER_LEN, Header, HeaderError, MAX_ID, number_in};
@@ -23,6 +24,8 @@ use crate::sync::Arc;
 pub(crate) struct Survey {
     /// The identity, when any file has one.
     pub(crate) log_id: Option<u128>,
+    /// The features that are turned on, in whatever file of the log it is said.
+    pub(crate) features: Features,
     /// The segments that count, from the oldest to the newest.
     pub(crate) chain: Vec<Header>,
     /// Segments that a later header has made void.
@@ -70,20 +73,25 @@ struct Names {
 }
 
 impl Survey {
-    pub(crate) fn of(vfs: &dyn Vfs, dir: &Path) -> Result<Self, WalError> {
+    pub(crate) fn of(vfs: &dyn Vfs, dir: &Path, known: Features) -> Result<Self, WalError> {
         let names = Names::read(vfs, dir)?;
-        let manifests = manifest::load(vfs, dir)?;
+        let manifests = manifest::load(vfs, dir, known)?;
         let mut headers = BTreeMap::new();
         for &id in &names.segments {
             let path = dir.join(segment::file_name(id));
-            headers.insert(id, open_segment(vfs, &path, id)?.1);
+            headers.insert(id, open_segment(vfs, &path, id, known)?.1);
         }
         let newest = manifests.readable.first();
         let first = || headers.values().flatten().next();
         let log_id =
             newest.map(|manifest| manifest.log_id).or_else(|| first().map(|header| header.log_id));
+        let ours = headers.values().flatten().filter(|header| Some(header.log_id) == log_id);
+        let features = ours.map(|header| header.features);
+        let features = features.chain(manifests.readable.iter().map(|manifest| manifest.features));
+        let features = features.fold(Features::NONE, Features::and);
         let mut survey = Self {
             log_id,
+            features,
             chain: Vec::new(),
             void: Vec::new(),
             unusable: Vec::new(),
@@ -236,6 +244,7 @@ pub(crate) fn open_segment(
     vfs: &dyn Vfs,
     path: &Path,
     id: u64,
+    known: Features,
 ) -> Result<(Arc<dyn VfsFile>, Option<Header>), WalError> {
     let io = |error: io::Error| WalError::io("read", path, error);
     let file = vfs.open(path, OpenMode::Read).map_err(io)?;
@@ -244,7 +253,7 @@ pub(crate) fn open_segment(
     }
     let mut bytes = vec![0; HEADER_LEN as usize];
     file.read_exact_at(&mut bytes, 0).map_err(io)?;
-    match Header::decode(&bytes) {
+    match Header::decode(&bytes, known) {
         Ok(header) if header.segment_id == id => Ok((file, Some(header))),
         Ok(_) | Err(HeaderError::Damaged) => Ok((file, None)),
         Err(HeaderError::Unsupported { major, flags }) => {

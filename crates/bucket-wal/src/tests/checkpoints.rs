@@ -11,6 +11,7 @@ use bucket_vfs::StdVfs;
 use bucket_vfs::sim::{Fault, FaultKind, SimDisk};
 use parking_lot::Mutex;
 
+use crate::format::Features;
 use crate::manifest;
 use crate::{CheckpointPolicy, CheckpointState, Lsn, Recovery, Wal, WalError, WalOptions};
 
@@ -196,7 +197,7 @@ fn a_lost_record_that_was_replicated_is_corruption() {
     bytes[5_000..].fill(0);
     fs::write(&path, bytes).unwrap();
     for (replicated, is_lost) in [(None, false), (Some(lsn.get()), true)] {
-        let mut found = manifest::read(&vfs, dir.path(), 1).unwrap().unwrap();
+        let mut found = manifest::read(&vfs, dir.path(), 1, Features::NONE).unwrap().unwrap();
         (found.durable_lsn, found.replicated_lsn) = (0, replicated);
         found.write(&vfs, dir.path()).unwrap();
         let opened = Wal::open(dir.path());

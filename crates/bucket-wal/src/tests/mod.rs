@@ -15,6 +15,8 @@ mod decode_frame;
 #[cfg(not(bucket_loom))]
 mod fault_vfs;
 #[cfg(not(bucket_loom))]
+mod format;
+#[cfg(not(bucket_loom))]
 mod inspect;
 #[cfg(all(not(bucket_loom), feature = "legacy"))]
 mod legacy;

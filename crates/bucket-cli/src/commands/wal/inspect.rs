@@ -118,6 +118,8 @@ fn summary(kind: &str, found: &Inspection) -> Value {
         "type": kind,
         "verdict": verdict,
         "dir": found.dir.to_string_lossy(),
+        "format": found.format.major,
+        "features": found.format.features,
         "log_id": found.log_id.map(|id| format!("{id:032x}")),
         "owner": found.owner,
         "segments": found.segments.len(),
@@ -180,6 +182,7 @@ fn judgement(found: &Inspection) -> String {
     let mut text = format!("{}: {}", found.dir.display(), found.verdict());
     let records = found.records();
     text.push_str(&format!("; {records} records, {}", ByteCount::new(found.payload_bytes())));
+    text.push_str(&format!("; {}", found.format));
     if let Some(owner) = &found.owner {
         text.push_str(&format!("; last owner: {owner}"));
     }

@@ -1,6 +1,7 @@
 //! Power loss: whatever a crash leaves of what was not synced, nothing that was durable is lost.
 
 mod faults;
+mod finalize;
 mod lifecycle;
 #[cfg(bucket_planted)]
 mod planted;
