@@ -276,6 +276,46 @@ impl Wal {
         self.shared.checkpoint(replay_from.get(), state.into())
     }
 
+    /// Gives up the records before `lsn`, durably: replay starts there or later, and segments that hold
+    /// nothing else are removed.
+    ///
+    /// For whoever knows that nobody needs them any more. It takes checkpoints, as [`Wal::checkpoint`] does,
+    /// until none that is kept goes back behind `lsn`; they have the state of the newest one, so whoever has
+    /// a state that stands for what came before takes the checkpoint instead. What is pending stays, and
+    /// so does what is not replicated once [`Wal::set_replicated`] was used, and what shares a segment with
+    /// `lsn`; an archive gets the segments first, from the housekeeping. Where all was done before, nothing
+    /// is written. A number beyond the newest record stands for the one after it.
+    ///
+    /// # Durability
+    ///
+    /// Once this returns, every opening replays from `lsn` or later, or from what is pending. A crash before
+    /// leaves the newest checkpoint as it was, or as it is to be.
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::Io`], [`WalError::NoSpace`], [`WalError::Poisoned`] and [`WalError::Closed`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bucket_wal::Wal;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let dir = dir.path().join("log");
+    /// let (wal, _) = Wal::open(&dir)?;
+    /// wal.append(b"sent")?;
+    /// let lsn = wal.append(b"to be sent")?;
+    /// wal.truncate_before(lsn)?;
+    /// drop(wal);
+    ///
+    /// let (_wal, recovery) = Wal::open(&dir)?;
+    /// assert_eq!(recovery.replay_from(), lsn);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn truncate_before(&self, lsn: Lsn) -> Result<(), WalError> {
+        self.shared.truncate_before(lsn.get())
+    }
+
     /// Takes back all records after `lsn`, durably. Their numbers are given again, in a higher
     /// [`Wal::epoch`].
     ///

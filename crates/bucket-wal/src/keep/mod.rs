@@ -14,6 +14,7 @@ use crate::checkpoint::{Checkpoint, CheckpointPolicy, CheckpointState};
 use crate::commit::Shared;
 use crate::error::WalError;
 use crate::format::Features;
+use crate::lifecycle::Lifecycle;
 use crate::lsn::Lsn;
 use crate::manifest::{self, Manifest, Manifests, SegmentEntry, Sum};
 use crate::options::WalOptions;
@@ -66,6 +67,14 @@ impl Checkpoints {
             return 0;
         }
         self.kept.iter().map(Kept::keep_from).min().unwrap_or(0)
+    }
+
+    /// Whether one of as many as should be kept, or the beginning of the log in the place of a missing one,
+    /// has the application replay a record before `lsn`, or pins one although only those from `pending` on
+    /// are needed.
+    fn goes_back_behind(&self, lsn: u64, pending: u64, wanted: usize) -> bool {
+        let behind = |kept: &Kept| kept.replay_from < lsn || kept.keep_from() < lsn.min(pending);
+        self.kept.len() < wanted || self.kept.iter().any(behind)
     }
 
     /// The last record from which any of them has the application replay.
@@ -173,6 +182,34 @@ impl Shared {
         state.check()?;
         let _work = self.begin_work()?;
         self.take(&mut *self.checkpoints()?, Some((from, state)))?;
+        self.let_go()
+    }
+
+    /// Has every checkpoint that is kept replay from `lsn` or later, and lets go of what nobody needs any
+    /// more.
+    pub(crate) fn truncate_before(&self, lsn: u64) -> Result<(), WalError> {
+        let _work = self.begin_work()?;
+        let mut checkpoints = self.checkpoints()?;
+        let lsn = lsn.min(self.newest()? + 1);
+        if lsn <= 1 {
+            return Ok(());
+        }
+        let state = self.state.lock();
+        let pending = state.lifecycle.as_ref().and_then(Lifecycle::needed_from);
+        let pending = pending.unwrap_or(u64::MAX);
+        drop(state);
+        // Each pushes out the oldest.
+        for _ in 0..self.rules.keep {
+            if checkpoints.goes_back_behind(lsn, pending, self.rules.keep) {
+                self.repeat(&mut checkpoints, lsn)?;
+            }
+        }
+        drop(checkpoints);
+        self.let_go()
+    }
+
+    /// Removes what no kept checkpoint needs, or has it archived first.
+    fn let_go(&self) -> Result<(), WalError> {
         if self.rules.archive.is_some() {
             // The archive may be slow, and is none of the caller's business.
             let mut state = self.state.lock();

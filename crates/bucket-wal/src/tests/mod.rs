@@ -49,4 +49,6 @@ mod tailing;
 #[cfg(not(bucket_loom))]
 mod taking_back;
 #[cfg(not(bucket_loom))]
+mod truncate_before;
+#[cfg(not(bucket_loom))]
 mod tuning;

@@ -120,6 +120,7 @@ impl Script {
         wal.checkpoint(Lsn::new(self.last_lsn), b"")?;
         wal.housekeep()?;
         self.append(disk, &wal, &[70, 80])?;
+        wal.truncate_before(Lsn::new(self.last_lsn - 1))?;
         wal.close()?;
 
         let wal = self.start(disk)?;
