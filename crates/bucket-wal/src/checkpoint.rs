@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use bucket_core::ByteCount;
 
+#[cfg(feature = "serde")]
+use crate::config::CheckpointBounds;
 use crate::error::WalError;
 use crate::lsn::Lsn;
 use crate::manifest::{MAX_STATE_LEN, MAX_URI_LEN, Manifest, Sum};
@@ -167,6 +169,8 @@ pub(crate) fn time_of(unix_ms: u64) -> SystemTime {
 /// # Ok::<(), bucket_wal::InvalidOptions>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(into = "CheckpointBounds", try_from = "CheckpointBounds"))]
 pub struct CheckpointPolicy {
     pub(crate) records: Option<u64>,
     pub(crate) bytes: Option<u64>,

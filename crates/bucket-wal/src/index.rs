@@ -155,6 +155,11 @@ impl Index {
         self.segments.len()
     }
 
+    /// How many segments there are, and how many bytes in them.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        (self.len(), self.bytes())
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.end).sum()
     }

@@ -5,6 +5,8 @@
 mod archive;
 mod checkpoint;
 mod commit;
+#[cfg(feature = "serde")]
+mod config;
 mod draft;
 mod entropy;
 mod error;
@@ -36,6 +38,7 @@ mod stats;
 mod sync;
 mod sync_method;
 mod tail;
+mod telemetry;
 mod tuning;
 mod wal;
 mod writer;
@@ -47,6 +50,8 @@ mod tests;
 pub use archive::{ArchiveDir, ArchiveSink, SealedSegment};
 pub use checkpoint::{Checkpoint, CheckpointPolicy, CheckpointState};
 pub use commit::Ticket;
+#[cfg(feature = "serde")]
+pub use config::WalConfig;
 pub use error::WalError;
 pub use format::Format;
 pub use frame::RecordKind;

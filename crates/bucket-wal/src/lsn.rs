@@ -7,6 +7,7 @@ use std::fmt;
 /// Numbers are never given twice while a log is open. A number may be missing when its record was
 /// refused for want of space. [`Lsn::ZERO`] stands for "no record".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct Lsn(u64);
 
 impl Lsn {

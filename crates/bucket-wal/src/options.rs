@@ -74,6 +74,8 @@ pub struct WalOptions {
 /// | `Periodic` | once accepted, later above `max_unsynced` | the same | `interval` and one sync, at most `max_unsynced` |
 /// | `None` | once accepted | the same | everything since the last `sync` |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
 #[non_exhaustive]
 pub enum SyncPolicy {
     /// Every `append` waits for its sync; those that come together share one. The default.
@@ -84,15 +86,19 @@ pub enum SyncPolicy {
         /// How many records; at least 1.
         records: u64,
         /// How many bytes of content; at least 1.
+        #[cfg_attr(feature = "serde", serde(with = "crate::config::size"))]
         bytes: ByteCount,
         /// How old the oldest of them; above zero.
+        #[cfg_attr(feature = "serde", serde(with = "crate::config::span"))]
         delay: Duration,
     },
     /// Syncs this long after the first record that is not durable.
     Periodic {
         /// How long; above zero.
+        #[cfg_attr(feature = "serde", serde(with = "crate::config::span"))]
         interval: Duration,
         /// Above this many bytes that are not durable `append` waits for a sync; at least 1.
+        #[cfg_attr(feature = "serde", serde(with = "crate::config::size"))]
         max_unsynced: ByteCount,
     },
     /// Syncs when asked to, at rotation, at a checkpoint that needs it, and at closing.
@@ -101,6 +107,8 @@ pub enum SyncPolicy {
 
 /// What opening does when durable bytes are damaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
 #[non_exhaustive]
 pub enum RecoveryPolicy {
     /// Refuses to open and changes nothing. The default.
@@ -118,6 +126,8 @@ pub enum RecoveryPolicy {
 
 /// How much is read and checked at opening. Whatever is not read then is checked when it is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
 #[non_exhaustive]
 pub enum VerifyOnOpen {
     /// Every record of the log.
@@ -430,6 +440,6 @@ pub enum InvalidOptions {
     },
 }
 
-fn default_threads() -> usize {
+pub(crate) fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |threads| threads.get().min(4))
 }

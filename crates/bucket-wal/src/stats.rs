@@ -7,6 +7,7 @@ use crate::sync_method::SyncMethod;
 
 /// Counters of an open log. Taken under one lock, so they fit together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct WalStats {
     /// Records made durable.
@@ -33,9 +34,21 @@ pub struct WalStats {
     /// Checkpoints taken.
     pub checkpoints: u64,
     /// How old the newest checkpoint is, by the clock of the machine; `None` when there is none.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "checkpoint_age_seconds", serialize_with = "crate::config::seconds")
+    )]
     pub checkpoint_age: Option<Duration>,
     /// Times that automatic checkpoints, copying forward or trimming failed; each is tried again.
     pub checkpoint_failures: u64,
+    /// Damaged places that opening stepped over.
+    pub damage_found: u64,
+    /// Records that are known to be lost in them.
+    pub damaged_records: u64,
+    /// Checkpoints that opening could not read.
+    pub unreadable_checkpoints: u64,
+    /// Times that reading the open log came upon damage.
+    pub damage_read: u64,
     /// Operations that are not settled; 0 in a log without a lifecycle.
     pub pending: u64,
     /// Bytes of content of the operations whose settlement is not durable.

@@ -17,6 +17,8 @@ use std::fmt;
 /// [`WalOptions::tune`]: crate::WalOptions::tune
 /// [`WalStats::sync_method`]: crate::WalStats::sync_method
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum SyncMethod {
     /// A write into the page cache, then `fdatasync`. The default: works everywhere, and two system

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use bucket_core::{Clock, SystemClock};
 use bucket_vfs::{LockError, VfsLock};
 
 use crate::checkpoint::{Checkpoint, CheckpointState};
@@ -69,6 +70,8 @@ impl Wal {
         if options.sync_method.is_none() {
             options.sync_method = tuning::stored(&*options.vfs, dir);
         }
+        let clock = SystemClock::new();
+        let start = clock.now();
         let recovered = recover(dir, &options)?;
         let mut recovery = recovered.recovery.clone();
         let newest = recovered.manifests.readable.first();
@@ -81,6 +84,8 @@ impl Wal {
         if lifecycle {
             recovery.pending = shared.restore_lifecycle(needed_from, salvage, planted)?;
         }
+        let log_bytes = shared.index().lock().bytes();
+        shared.telemetry.opened(recovery.report(), log_bytes, clock.now().since(start));
         Ok((Self { shared, owner }, recovery))
     }
 

@@ -128,6 +128,15 @@ pub(crate) enum CommitError {
 }
 
 impl CommitError {
+    /// What the log is poisoned with.
+    pub(crate) fn source(&self) -> Arc<io::Error> {
+        match self {
+            Self::Poisoned(source) => Arc::clone(source),
+            // What was accepted has no other way to fail.
+            Self::NotWritten(error) => Arc::new(io::Error::other(error.clone())),
+        }
+    }
+
     /// As an error of whoever is not committing.
     pub(crate) fn at(self, dir: &Path) -> WalError {
         match self {

@@ -7,6 +7,7 @@ mod arrows;
 mod layout;
 mod links;
 mod manifest;
+mod metrics;
 mod source;
 mod tree;
 
@@ -34,10 +35,15 @@ pub(crate) fn run() -> Result {
 
 /// Every problem in the tree, sorted by place.
 fn check(tree: &Tree) -> Vec<Problem> {
-    let mut problems = [layout::check, manifest::check, arrows::check, links::check, source::check]
-        .into_iter()
-        .flat_map(|check| check(tree))
-        .collect::<Vec<_>>();
+    let checks = [
+        layout::check,
+        manifest::check,
+        arrows::check,
+        links::check,
+        metrics::check,
+        source::check,
+    ];
+    let mut problems = checks.into_iter().flat_map(|check| check(tree)).collect::<Vec<_>>();
     problems.sort();
     problems
 }

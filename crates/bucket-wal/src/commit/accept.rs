@@ -163,6 +163,11 @@ impl Shared {
         let made = writer.make_room(first_lsn, need, keep);
         let room = writer.room();
         drop(writer);
+        match &made {
+            Ok(Some((header, _))) => self.tell_of_rotation(header),
+            Err(error @ CommitError::Poisoned(_)) => self.tell_of_poison(error),
+            _ => {}
+        }
         let mut state = self.state.lock();
         state.room = room;
         match made {
@@ -178,7 +183,7 @@ impl Shared {
                 Err(error)
             }
             Err(error) => {
-                self.poison(&mut state, error);
+                self.poison(&mut state, &error);
                 state.check()?;
                 Ok(state)
             }

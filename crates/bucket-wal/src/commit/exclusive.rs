@@ -9,7 +9,7 @@ use crate::index::Segment;
 use crate::lsn::Lsn;
 use crate::recovery::carry::{Job, carry};
 use crate::scan::{FrameRef, Known, scan};
-use crate::segment::{self, Ending};
+use crate::segment::{self, Ending, Header};
 use crate::sync::{Arc, MutexGuard, Ordering};
 use crate::writer::CommitError;
 
@@ -28,7 +28,7 @@ impl Shared {
         {
             newest.extend(Vec::new(), ending.data_len);
         }
-        self.end_alone(&mut state, sealed)
+        self.end_alone(state, sealed)
     }
 
     /// Begins a segment for a higher epoch.
@@ -44,9 +44,12 @@ impl Shared {
         let begun = begun.map(|segment| {
             state.epoch = epoch;
             state.gap = false;
+            let header = segment.0.clone();
             self.begin(&mut state, segment);
+            header
         });
-        self.end_alone(&mut state, begun)
+        self.tell_of_rotation(&self.end_alone(state, begun)?);
+        Ok(())
     }
 
     /// Turns on the features that this version knows: in a segment first, which decides, and then in a
@@ -91,8 +94,7 @@ impl Shared {
             });
         }
         let truncated = self.truncate(&mut state, lsn);
-        self.end_alone(&mut state, truncated)?;
-        drop(state);
+        self.tell_of_rotation(&self.end_alone(state, truncated)?);
         if is_tracked {
             // Settlements that were taken back, and copies, count no more.
             self.restore_lifecycle(checkpoints.needed_from(), false, self.planted)?;
@@ -100,7 +102,8 @@ impl Shared {
         Ok(())
     }
 
-    fn truncate(&self, state: &mut State, lsn: u64) -> Result<(), CommitError> {
+    /// Returns the header of the segment that goes on.
+    fn truncate(&self, state: &mut State, lsn: u64) -> Result<Header, CommitError> {
         let refused = CommitError::NotWritten;
         let held = self.index.lock().segment_of(lsn + 1);
         let Some((header, path, end)) = held else {
@@ -153,7 +156,8 @@ impl Shared {
             index.insert(Segment { header, path, file, frames, end });
             void
         };
-        state.epoch = begun.header.epoch;
+        let header = begun.header.clone();
+        state.epoch = header.epoch;
         writer.adopt(begun);
         state.room = writer.room();
         drop(writer);
@@ -166,7 +170,7 @@ impl Shared {
             // Best effort: they do not count any more, and the next opening tries again.
             let _ = self.vfs.remove_file(&path);
         }
-        Ok(())
+        Ok(header)
     }
 
     /// Waits until nothing is under way, and keeps it so while the guard lives.
@@ -181,17 +185,20 @@ impl Shared {
         }
     }
 
-    fn end_alone(
+    fn end_alone<T>(
         &self,
-        state: &mut State,
-        result: Result<(), CommitError>,
-    ) -> Result<(), WalError> {
+        mut state: MutexGuard<'_, State>,
+        result: Result<T, CommitError>,
+    ) -> Result<T, WalError> {
         match result {
-            Ok(()) => Ok(()),
+            Ok(done) => Ok(done),
             Err(CommitError::NotWritten(error)) => Err(error),
             Err(error) => {
-                self.poison(state, error);
-                state.check()
+                self.poison(&mut state, &error);
+                let poisoned = state.check();
+                drop(state);
+                self.tell_of_poison(&error);
+                Err(poisoned.err().unwrap_or(WalError::Closed))
             }
         }
     }

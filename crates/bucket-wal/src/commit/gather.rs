@@ -58,7 +58,7 @@ impl Shared {
 
     /// A time to measure a sync by. In the models a sync takes no time, so that nobody waits: a wait that
     /// always ends can leave nobody behind, and one more moment at which it may end has loom try for hours.
-    pub(super) fn stopwatch(&self) -> Tick {
+    pub(crate) fn stopwatch(&self) -> Tick {
         if cfg!(all(test, bucket_loom)) { Tick::ZERO } else { self.clock.now() }
     }
 }

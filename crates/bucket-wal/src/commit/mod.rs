@@ -32,10 +32,11 @@ use crate::lsn::Lsn;
 use crate::options::{SyncPolicy, WalOptions};
 use crate::planted::{Bug, Planted};
 use crate::recovery::Recovered;
-use crate::segment;
+use crate::segment::{self, Header};
 use crate::spares::Spares;
 use crate::stats::WalStats;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use crate::telemetry::Telemetry;
 use crate::writer::{CommitError, Committed, Group, NewSegment, Writer, encoded_bound};
 
 pub(crate) use self::accept::Records;
@@ -77,6 +78,7 @@ pub(crate) struct Shared {
     /// For those who follow the log.
     grown: Condvar,
     pub(crate) planted: Planted,
+    pub(crate) telemetry: Telemetry,
 }
 
 pub(crate) struct State {
@@ -153,14 +155,15 @@ impl Shared {
         lock: Box<dyn VfsLock>,
         recovered: Recovered,
     ) -> Arc<Self> {
-        let Recovered { mut index, writer, log_id, next_lsn, manifests, spares, .. } = recovered;
+        let Recovered { recovery, mut index, writer, log_id, next_lsn, manifests, spares } =
+            recovered;
         let newest = manifests.readable.first();
         let behind = (next_lsn - 1).saturating_sub(newest.map_or(0, |newest| newest.durable_lsn));
         let taken = newest.map_or(0, |newest| newest.taken);
         let mut keep = Keep::new(&options, behind, taken, Arc::clone(&spares));
         keep.log_bytes = index.bytes();
         let replicated = newest.and_then(|newest| newest.replicated_lsn);
-        let rules = Rules::new(&options);
+        let (rules, telemetry) = (Rules::new(&options), Telemetry::new(&dir));
         let vfs = options.vfs;
         index.use_vfs(Arc::clone(&vfs));
         Arc::new_cyclic(|weak| Self {
@@ -191,7 +194,13 @@ impl Shared {
                 committer: Committer::None,
                 watchers: Watchers::default(),
                 lock: Some(lock),
-                stats: WalStats { sync_method: writer.method(), ..WalStats::default() },
+                stats: WalStats {
+                    sync_method: writer.method(),
+                    damage_found: recovery.report().damage.len() as u64,
+                    damaged_records: recovery.report().damaged_records(),
+                    unreadable_checkpoints: recovery.report().unreadable_checkpoints as u64,
+                    ..WalStats::default()
+                },
                 lifecycle: None,
                 keep,
             }),
@@ -210,6 +219,7 @@ impl Shared {
             gathered: Condvar::new(),
             grown: Condvar::new(),
             planted: options.planted,
+            telemetry,
         })
     }
 
@@ -348,6 +358,7 @@ impl Shared {
         let (room, method) = (writer.room(), writer.method());
         drop(writer);
         let took = self.stopwatch().since(start);
+        self.tell_of_turn(batch.as_ref(), &wrote, &synced, how, took);
 
         let mut state = self.state.lock();
         state.room = room;
@@ -386,12 +397,55 @@ impl Shared {
                 durable.into_iter().for_each(|done| done.finish(Ok(())));
             }
             (_, Ok(())) => self.end_turn(&mut state),
-            (_, Err(error)) => self.poison(&mut state, error),
+            (_, Err(error)) => self.poison(&mut state, &error),
         }
         if let Some((done, error)) = refused {
             done.finish(Err(error));
         }
         state
+    }
+
+    /// Says what a turn of a leader came to, with the state unlocked.
+    fn tell_of_turn(
+        &self,
+        batch: Option<&Batch>,
+        wrote: &Result<Option<Committed>, CommitError>,
+        synced: &Result<(), CommitError>,
+        how: Lead,
+        took: Duration,
+    ) {
+        let weight = batch.map(Batch::weight);
+        let written = weight.filter(|_| wrote.is_ok());
+        self.telemetry.turn(written, how == Lead::Sync && synced.is_ok(), took);
+        if let Ok(Some(Committed { new_segment: Some((header, _)), .. })) = wrote {
+            self.tell_of_rotation(header);
+        }
+        match (wrote, synced) {
+            (Err(CommitError::NotWritten(_)), _) if self.policy == SyncPolicy::Always => {
+                self.telemetry.refused(weight.map_or(0, |(records, _)| records));
+            }
+            (Err(error), _) | (_, Err(error)) => self.tell_of_poison(error),
+            (Ok(_), Ok(())) => {}
+        }
+    }
+
+    fn tell_of_rotation(&self, header: &Header) {
+        let index = self.index.lock();
+        // It may not be known yet.
+        let others = index.len() - usize::from(index.contains(header.segment_id));
+        let bytes = index.bytes();
+        drop(index);
+        self.telemetry.rotated(header.segment_id, header.first_lsn, others + 1, bytes);
+    }
+
+    fn tell_of_poison(&self, error: &CommitError) {
+        self.telemetry.poisoned(self.durable(), &error.source());
+    }
+
+    /// Somebody came upon damage while reading.
+    pub(crate) fn found_damage(&self, error: &WalError) {
+        self.state.lock().stats.damage_read += 1;
+        self.telemetry.damage_read(error);
     }
 
     /// Makes the frames of a commit known to readers, who see them once they are durable.
@@ -449,13 +503,8 @@ impl Shared {
     }
 
     /// The log is of no more use: everybody hears so, also those whose records would be next.
-    fn poison(&self, state: &mut State, error: CommitError) {
-        let source = match error {
-            CommitError::Poisoned(source) => source,
-            // A sync has no other way to fail.
-            CommitError::NotWritten(error) => Arc::new(std::io::Error::other(error)),
-        };
-        let poison = Poison { durable: state.durable, source };
+    fn poison(&self, state: &mut State, error: &CommitError) {
+        let poison = Poison { durable: state.durable, source: error.source() };
         let error = poison.error();
         state.poison = Some(poison);
         state.leading = false;

@@ -211,7 +211,8 @@ impl Shared {
     /// Does what is due.
     pub(crate) fn housekeep(self: &Arc<Self>) -> Result<(), WalError> {
         let result = self.housekeep_once();
-        if result.is_err() {
+        if let Err(error) = &result {
+            self.telemetry.housekeeping_failed(error);
             let mut state = self.state.lock();
             state.keep.done.failures += 1;
             // Whatever it was, not before the log has grown.

@@ -241,6 +241,7 @@ impl Shared {
         checkpoints: &mut Checkpoints,
         given: Option<(u64, CheckpointState)>,
     ) -> Result<(), WalError> {
+        let start = self.stopwatch();
         let mut state = self.state.lock();
         state.check()?;
         let next = state.next_lsn;
@@ -289,6 +290,7 @@ impl Shared {
         let surplus = checkpoints.kept.len().saturating_sub(self.rules.keep);
         checkpoints.kept.drain(..surplus);
         self.state.lock().keep.took_checkpoint(manifest.taken);
+        self.telemetry.checkpoint(&manifest, self.stopwatch().since(start));
         if let Some(oldest) = checkpoints.kept.first() {
             let removed = manifest::remove_before(&*self.vfs, &self.dir, oldest.generation)?;
             checkpoints.names_pending |= removed;

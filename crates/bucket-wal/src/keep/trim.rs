@@ -29,6 +29,7 @@ impl Shared {
                 drop(checkpoints);
                 let file = source.open(self.index())?;
                 let result = sink.archive(&SealedSegment::new(&source, file, end, next_lsn));
+                self.telemetry.archived(id, &result);
                 let mut state = self.state.lock();
                 if result.is_err() {
                     state.keep.done.archive_failures += 1;
@@ -41,6 +42,9 @@ impl Shared {
             }
             drop(source);
             self.remove(&mut checkpoints, id)?;
+            drop(checkpoints);
+            let (segments, bytes) = self.index().lock().size();
+            self.telemetry.trimmed(id, segments, bytes);
             removed += 1;
         }
     }

@@ -66,7 +66,10 @@ impl Cursor {
                     return Some(Ok(found));
                 }
                 Step::Beyond => return None,
-                Step::Damaged(error) => return Some(Err(error)),
+                Step::Damaged(error) => {
+                    self.shared.found_damage(&error);
+                    return Some(Err(error));
+                }
                 Step::Failed(error) => {
                     let (id, at) = (walk.source().header.segment_id, walk.at());
                     let mark = self.shared.index().lock().mark_after(id, at);
@@ -172,7 +175,10 @@ pub(crate) fn read_one(shared: &Shared, lsn: u64) -> Result<Record, WalError> {
                 walk.jump(spot.at, spot.first_lsn);
                 hopped = false;
             }
-            Step::Damaged(error) => damage = Some(error),
+            Step::Damaged(error) => {
+                shared.found_damage(&error);
+                damage = Some(error);
+            }
             Step::Failed(error) => return Err(error),
             Step::Beyond | Step::End => return Err(damage.unwrap_or_else(missing)),
         }

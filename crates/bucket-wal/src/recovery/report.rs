@@ -9,6 +9,7 @@ use crate::options::RecoveryPolicy;
 
 /// What recovery found, for a person to read: print it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct RecoveryReport {
     /// What was to be done about damage.
@@ -28,11 +29,14 @@ pub struct RecoveryReport {
     /// What is damaged. Empty under [`RecoveryPolicy::Strict`].
     pub damage: Vec<Damage>,
     /// Where the damaged files were kept, before anything made them void.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::config::paths"))]
     pub quarantined: Vec<PathBuf>,
 }
 
 /// How the newest segment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum TailState {
     /// At a record.
@@ -45,9 +49,11 @@ pub enum TailState {
 
 /// A place that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Damage {
     /// The file.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::config::path"))]
     pub path: PathBuf,
     /// Where in the file.
     pub offset: u64,
@@ -61,6 +67,8 @@ pub struct Damage {
 
 /// What does not hold at a damaged place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum DamageKind {
     /// The records before it are not those that the next segment follows.
@@ -130,6 +138,11 @@ impl RecoveryReport {
     /// True when nothing is damaged. An interrupted write at the end is not damage.
     pub fn is_clean(&self) -> bool {
         self.damage.is_empty() && self.unreadable_checkpoints == 0
+    }
+
+    /// How many records are known to be lost. Where nobody can tell how many there were, none count.
+    pub fn damaged_records(&self) -> u64 {
+        self.damage.iter().map(|damage| damage.records).sum()
     }
 }
 

@@ -137,7 +137,10 @@ impl Piece {
         let expected = walk.expected();
         match walk.step(from, until) {
             Step::Record(found) => Some(Ok(found)),
-            Step::Damaged(error) => Some(Err((expected, error))),
+            Step::Damaged(error) => {
+                shared.found_damage(&error);
+                Some(Err((expected, error)))
+            }
             Step::Failed(error) => {
                 let id = self.source.header.segment_id;
                 match shared.index().lock().mark_after(id, walk.at()) {

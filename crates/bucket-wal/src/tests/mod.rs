@@ -6,6 +6,8 @@ mod archive;
 mod behaviour;
 #[cfg(not(bucket_loom))]
 mod checkpoints;
+#[cfg(all(not(bucket_loom), feature = "serde"))]
+mod config;
 #[cfg(not(bucket_loom))]
 mod crash;
 #[cfg(not(bucket_loom))]
@@ -43,11 +45,15 @@ mod replaying;
 #[cfg(not(bucket_loom))]
 mod spares;
 #[cfg(not(bucket_loom))]
+mod stats;
+#[cfg(not(bucket_loom))]
 mod sync_method;
 #[cfg(not(bucket_loom))]
 mod tailing;
 #[cfg(not(bucket_loom))]
 mod taking_back;
+#[cfg(all(not(bucket_loom), any(feature = "metrics", feature = "tracing")))]
+mod telemetry;
 #[cfg(not(bucket_loom))]
 mod truncate_before;
 #[cfg(not(bucket_loom))]
