@@ -13,7 +13,7 @@ use crate::{Outcome, Result};
 /// the business of `cargo xtask loom`.
 const CRATES: &[(&str, &str)] = &[("bucket-wal", "wal"), ("bucket-store", "store")];
 /// Shown by models, not by crashes.
-const BY_LOOM: &[&str] = &["NoHandOver", "NoTailWake", "TailAhead"];
+const BY_LOOM: &[&str] = &["NoHandOver", "NoPoisonWake", "NoTailWake", "TailAhead"];
 const FLAGS: &str = "--cfg bucket_planted";
 /// A folder of its own: other flags would have cargo compile everything anew.
 const DIR: &str = "target/planted";

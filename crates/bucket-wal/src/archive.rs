@@ -20,7 +20,7 @@ use crate::sync::Arc;
 /// Takes the segments that a log does not need any more, before they are removed.
 ///
 /// Called by the log's housekeeping, one segment at a time, the oldest first, and without any lock that
-/// appending needs.
+/// appending needs. A panic in it poisons the log.
 pub trait ArchiveSink: fmt::Debug + Send + Sync + 'static {
     /// Takes a copy of the segment. Once this returns, the log removes the segment: the copy has to be
     /// durable by then, and to be what was read; [`SealedSegment::verify`] helps with that. After a crash

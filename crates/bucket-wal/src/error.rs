@@ -110,7 +110,9 @@ pub enum WalError {
         /// The directory of the log.
         path: PathBuf,
     },
-    /// A write or sync failed earlier. The log takes nothing more until it is opened again.
+    /// A write or sync failed earlier, or code of the application's that the log calls panicked: its
+    /// files, its source of checkpoints or its archive. The log takes nothing more until it is opened
+    /// again.
     #[error(
         "a write or sync failed and the log accepts nothing more; records up to {durable_lsn} are \
          safe, later ones were not acknowledged; open the log again"

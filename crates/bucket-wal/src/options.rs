@@ -292,7 +292,7 @@ impl WalOptions {
     /// state that stands for everything before; `None` for not now.
     ///
     /// It is called without any lock of the log, on the log's own thread, and should not hold a clone of
-    /// the log, which could then never be dropped.
+    /// the log, which could then never be dropped. A panic in it poisons the log.
     pub fn checkpoint_source(
         mut self,
         source: impl Fn() -> Option<(Lsn, CheckpointState)> + Send + Sync + 'static,

@@ -28,6 +28,8 @@ pub enum Bug {
     NoDirectorySync,
     /// The next batch is not told that it may lead.
     NoHandOver,
+    /// A leader that fails tells nobody.
+    NoPoisonWake,
     /// The checks of frames depend neither on the segment nor on the place.
     NoSeed,
     /// Those who follow the log are not woken.

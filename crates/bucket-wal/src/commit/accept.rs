@@ -157,12 +157,13 @@ impl Shared {
         // What is left of a segment that may now end is not there for others.
         state.room = (0, 0);
         drop(state);
-        let mut writer = self.writer.lock();
         let need = bound(records.entries.len(), records.bytes);
         let keep = if records.reserved { 0 } else { ROOM };
-        let made = writer.make_room(first_lsn, need, keep);
-        let room = writer.room();
-        drop(writer);
+        let (made, room) = self.unless_it_panics(None, || {
+            let mut writer = self.writer.lock();
+            let made = writer.make_room(first_lsn, need, keep);
+            (made, writer.room())
+        });
         match &made {
             Ok(Some((header, _))) => self.tell_of_rotation(header),
             Err(error @ CommitError::Poisoned(_)) => self.tell_of_poison(error),

@@ -17,12 +17,12 @@ impl Shared {
     /// Finishes the newest segment.
     pub(crate) fn seal(&self) -> Result<(), WalError> {
         let mut state = self.alone()?;
-        let mut writer = self.writer.lock();
-        let sealed = writer.seal();
-        state.room = writer.room();
-        // The seal belongs to the segment.
-        let ending = writer.ending();
-        drop(writer);
+        let (sealed, room, ending) = self.unless_it_panics_alone(&mut state, |_| {
+            let mut writer = self.writer.lock();
+            // The seal belongs to the segment.
+            (writer.seal(), writer.room(), writer.ending())
+        });
+        state.room = room;
         if let Some(newest) = self.index.lock().newest_mut()
             && newest.header.segment_id == ending.segment_id
         {
@@ -37,10 +37,11 @@ impl Shared {
         if epoch <= state.epoch {
             return Err(WalError::StaleEpoch { epoch, current: state.epoch });
         }
-        let mut writer = self.writer.lock();
-        let begun = writer.begin_epoch(epoch, state.next_lsn);
-        state.room = writer.room();
-        drop(writer);
+        let (begun, room) = self.unless_it_panics_alone(&mut state, |state| {
+            let mut writer = self.writer.lock();
+            (writer.begin_epoch(epoch, state.next_lsn), writer.room())
+        });
+        state.room = room;
         let begun = begun.map(|segment| {
             state.epoch = epoch;
             state.gap = false;
@@ -59,19 +60,23 @@ impl Shared {
         let mut checkpoints = self.checkpoints()?;
         let mut state = self.alone()?;
         let features = state.features.and(self.rules.known);
-        if features != state.features {
-            let mut writer = self.writer.lock();
-            let begun = writer.begin_features(features, state.next_lsn);
-            state.room = writer.room();
-            drop(writer);
+        if features == state.features {
+            drop(state);
+        } else {
+            let (begun, room) = self.unless_it_panics_alone(&mut state, |state| {
+                let mut writer = self.writer.lock();
+                (writer.begin_features(features, state.next_lsn), writer.room())
+            });
+            state.room = room;
             let begun = begun.map(|segment| {
                 state.features = features;
                 state.gap = false;
+                let header = segment.0.clone();
                 self.begin(&mut state, segment);
+                header
             });
-            self.end_alone(&mut state, begun)?;
+            self.tell_of_rotation(&self.end_alone(state, begun)?);
         }
-        drop(state);
         if checkpoints.lacks(features) { self.repeat(&mut checkpoints, 0) } else { Ok(()) }
     }
 
@@ -93,7 +98,7 @@ impl Shared {
                 replay_from: Lsn::new(replay_from),
             });
         }
-        let truncated = self.truncate(&mut state, lsn);
+        let truncated = self.unless_it_panics_alone(&mut state, |state| self.truncate(state, lsn));
         self.tell_of_rotation(&self.end_alone(state, truncated)?);
         if is_tracked {
             // Settlements that were taken back, and copies, count no more.

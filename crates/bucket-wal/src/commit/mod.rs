@@ -12,6 +12,7 @@ mod accept;
 mod committer;
 mod exclusive;
 mod gather;
+mod panicked;
 mod ticket;
 mod watch;
 
@@ -106,6 +107,8 @@ pub(crate) struct State {
     /// The numbers since the last written frame were given up.
     gap: bool,
     poison: Option<Poison>,
+    /// Something beside the leader panicked: the log is poisoned once the leader's turn is over.
+    doomed: Option<Arc<std::io::Error>>,
     closed: bool,
     committer: Committer,
     watchers: Watchers,
@@ -190,6 +193,7 @@ impl Shared {
                 gather: Gather::default(),
                 gap: false,
                 poison: None,
+                doomed: None,
                 closed: false,
                 committer: Committer::None,
                 watchers: Watchers::default(),
@@ -346,17 +350,19 @@ impl Shared {
         drop(state);
 
         let start = self.stopwatch();
-        let mut writer = self.writer.lock();
-        let early = how == Lead::Sync && self.planted.has(Bug::AcknowledgeBeforeSync);
-        let mut synced = if early { writer.sync() } else { Ok(()) };
-        let write = |batch: &Batch| writer.write(batch.first_lsn, gap, &batch.group, keep);
-        let wrote = batch.as_ref().map(write).transpose();
-        let broken = matches!(wrote, Err(CommitError::Poisoned(_)));
-        if how == Lead::Sync && !broken && !early {
-            synced = writer.sync();
-        }
-        let (room, method) = (writer.room(), writer.method());
-        drop(writer);
+        let turn = self.unless_it_panics(batch.as_ref().map(|batch| &batch.done), || {
+            let mut writer = self.writer.lock();
+            let early = how == Lead::Sync && self.planted.has(Bug::AcknowledgeBeforeSync);
+            let mut synced = if early { writer.sync() } else { Ok(()) };
+            let write = |batch: &Batch| writer.write(batch.first_lsn, gap, &batch.group, keep);
+            let wrote = batch.as_ref().map(write).transpose();
+            let broken = matches!(wrote, Err(CommitError::Poisoned(_)));
+            if how == Lead::Sync && !broken && !early {
+                synced = writer.sync();
+            }
+            (wrote, synced, writer.room(), writer.method())
+        });
+        let (wrote, mut synced, room, method) = turn;
         let took = self.stopwatch().since(start);
         self.tell_of_turn(batch.as_ref(), &wrote, &synced, how, took);
 
@@ -489,6 +495,9 @@ impl Shared {
 
     /// The next leader is found before those are woken who may go on.
     fn end_turn(&self, state: &mut State) {
+        if let Some(source) = state.doomed.take() {
+            return self.poison(state, &CommitError::Poisoned(source));
+        }
         state.leading = false;
         self.tell(state);
         if !self.planted.has(Bug::NoHandOver) {
@@ -515,6 +524,9 @@ impl Shared {
         self.turn.notify_all();
         self.keeper.notify_all();
         state.release_if_idle();
+        if self.planted.has(Bug::NoPoisonWake) {
+            return;
+        }
         for done in written.into_iter().chain([orphan.done]) {
             done.finish(Err(error.clone()));
         }

@@ -210,7 +210,7 @@ impl Shared {
 
     /// Does what is due.
     pub(crate) fn housekeep(self: &Arc<Self>) -> Result<(), WalError> {
-        let result = self.housekeep_once();
+        let result = self.unless_it_panics_beside(|| self.housekeep_once());
         if let Err(error) = &result {
             self.telemetry.housekeeping_failed(error);
             let mut state = self.state.lock();
@@ -266,10 +266,12 @@ impl Shared {
         let wanted = state.lifecycle.is_some() && state.keep.wants_last_checkpoint();
         drop(state);
         if wanted && let Ok(_work) = self.begin_work() {
-            let taken = self.checkpoints().and_then(|mut held| self.take(&mut held, None));
-            if taken.is_ok() && self.rules.archive.is_none() {
-                let _ = self.trim();
-            }
+            self.unless_it_panics_beside(|| {
+                let taken = self.checkpoints().and_then(|mut held| self.take(&mut held, None));
+                if taken.is_ok() && self.rules.archive.is_none() {
+                    let _ = self.trim();
+                }
+            });
         }
     }
 }

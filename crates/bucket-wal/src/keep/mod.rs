@@ -179,6 +179,10 @@ impl Shared {
 
     /// Takes a checkpoint that the application asked for, and lets go of what nobody needs any more.
     pub(crate) fn checkpoint(&self, from: u64, state: CheckpointState) -> Result<(), WalError> {
+        self.unless_it_panics_beside(|| self.checkpoint_now(from, state))
+    }
+
+    fn checkpoint_now(&self, from: u64, state: CheckpointState) -> Result<(), WalError> {
         state.check()?;
         let _work = self.begin_work()?;
         self.take(&mut *self.checkpoints()?, Some((from, state)))?;

@@ -33,6 +33,8 @@ mod machine;
 #[cfg(not(bucket_loom))]
 mod open_log;
 #[cfg(not(bucket_loom))]
+mod panics;
+#[cfg(not(bucket_loom))]
 mod policies;
 #[cfg(all(not(bucket_loom), unix))]
 mod reading;
