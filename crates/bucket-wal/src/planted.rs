@@ -28,7 +28,7 @@ pub enum Bug {
     NoDirectorySync,
     /// The next batch is not told that it may lead.
     NoHandOver,
-    /// A leader that fails tells nobody.
+    /// A leader that fails does not tell the next batch.
     NoPoisonWake,
     /// The checks of frames depend neither on the segment nor on the place.
     NoSeed,

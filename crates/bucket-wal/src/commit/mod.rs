@@ -524,10 +524,8 @@ impl Shared {
         self.turn.notify_all();
         self.keeper.notify_all();
         state.release_if_idle();
-        if self.planted.has(Bug::NoPoisonWake) {
-            return;
-        }
-        for done in written.into_iter().chain([orphan.done]) {
+        let orphan = Some(orphan.done).filter(|_| !self.planted.has(Bug::NoPoisonWake));
+        for done in written.into_iter().chain(orphan) {
             done.finish(Err(error.clone()));
         }
     }

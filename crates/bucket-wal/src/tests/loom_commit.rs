@@ -65,21 +65,23 @@ fn the_lead_goes_round_between_threads_that_append_twice() {
 
 #[test]
 fn a_failed_sync_poisons_every_waiter() {
-    explore(3, || {
-        let (wal, disk) = begin(Wal::options());
-        disk.0.fail_sync.store(true, SeqCst);
-        let appends = RECORDS.map(|record| append(&wal, &disk, record));
-        for append in appends {
-            let (result, synced) = append.join().unwrap();
-            assert!(!synced);
-            let Err(WalError::Poisoned { durable_lsn, .. }) = result else {
-                panic!("acknowledged without a sync: {result:?}");
-            };
-            assert_eq!(durable_lsn, Lsn::new(1));
-        }
-        disk.0.fail_sync.store(false, SeqCst);
-        assert!(matches!(wal.append(b"later"), Err(WalError::Poisoned { .. })), "it stays so");
-    });
+    explore(3, || a_sync_fails(Wal::options()));
+}
+
+fn a_sync_fails(options: WalOptions) {
+    let (wal, disk) = begin(options);
+    disk.0.fail_sync.store(true, SeqCst);
+    let appends = RECORDS.map(|record| append(&wal, &disk, record));
+    for append in appends {
+        let (result, synced) = append.join().unwrap();
+        assert!(!synced);
+        let Err(WalError::Poisoned { durable_lsn, .. }) = result else {
+            panic!("acknowledged without a sync: {result:?}");
+        };
+        assert_eq!(durable_lsn, Lsn::new(1));
+    }
+    disk.0.fail_sync.store(false, SeqCst);
+    assert!(matches!(wal.append(b"later"), Err(WalError::Poisoned { .. })), "it stays so");
 }
 
 #[test]
@@ -200,6 +202,11 @@ pub(super) mod planted {
     }
 
     #[test]
+    fn a_leader_that_fails_and_leaves_the_next_batch_waiting_is_found() {
+        finds("deadlock", || a_sync_fails(Wal::options().planted(Bug::NoPoisonWake)));
+    }
+
+    #[test]
     fn an_acknowledgement_before_the_sync_is_found() {
         finds("acknowledged before it was synced", || {
             three_append(Wal::options().planted(Bug::AcknowledgeBeforeSync));
@@ -237,7 +244,7 @@ pub(super) fn begin(options: WalOptions) -> (Wal, Disk) {
 /// Starts a thread that appends a record and looks, once that is acknowledged, whether it was synced.
 /// The threads own their handles and the test only joins, so that the one that finds itself deadlocked
 /// does not drop the last handle, which would need loom again.
-fn append(
+pub(super) fn append(
     wal: &Wal,
     disk: &Disk,
     record: &'static [u8],
@@ -256,6 +263,8 @@ pub(super) struct Inner {
     files: Mutex<BTreeMap<PathBuf, Arc<MemFile>>>,
     pub(super) fail_sync: AtomicBool,
     full: AtomicBool,
+    /// A segment got its name while something in another was not synced.
+    pub(super) named_early: AtomicBool,
 }
 
 #[expect(clippy::disallowed_types, reason = "see the imports")]
@@ -364,6 +373,11 @@ impl Vfs for Disk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut files = self.0.files.lock().unwrap();
         let file = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        if to.extension().is_some_and(|extension| extension == "wal") {
+            let is_unsynced =
+                |file: &Arc<MemFile>| !file.content.lock().unwrap().pending.is_empty();
+            self.0.named_early.fetch_or(files.values().any(is_unsynced), SeqCst);
+        }
         files.insert(to.to_owned(), file);
         Ok(())
     }

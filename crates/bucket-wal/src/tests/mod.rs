@@ -27,6 +27,8 @@ mod lifecycle;
 #[cfg(bucket_loom)]
 mod loom_commit;
 #[cfg(bucket_loom)]
+mod loom_rotation;
+#[cfg(bucket_loom)]
 mod loom_tail;
 #[cfg(not(bucket_loom))]
 mod machine;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bucket_core::ByteCount;
 
@@ -43,7 +43,8 @@ fn salvage(dir: &Path) {
     wal.append(&record()).unwrap();
     drop(wal);
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let newest = entries.filter(|path| path.extension().is_some_and(|e| e == "wal")).max().unwrap();
+    let is_segment = |path: &PathBuf| path.to_string_lossy().contains("seg-");
+    let newest = entries.filter(is_segment).max().unwrap();
     let mut bytes = fs::read(&newest).unwrap();
     bytes[4_096 + 500] ^= 1;
     fs::write(&newest, bytes).unwrap();
