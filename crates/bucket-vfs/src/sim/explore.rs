@@ -72,10 +72,13 @@ pub struct Coverage {
     pub crashes: u64,
     /// Pairs of an operation of the run and one of the recovery after it.
     pub pairs: u64,
-    /// Different disks that a second crash left, in the recovery or right after it.
+    /// Different disks that a second crash left, in the recovery or right after it. Most of what a first
+    /// crash left is among them, because the recovery may not have written anything yet.
     pub second_crashes: u64,
     /// Recoveries that were run and checked.
     pub recoveries: u64,
+    /// Different disks in all: one that both a first and a second crash left counts once.
+    pub states: u64,
 }
 
 /// A crash after which the recovery failed.
@@ -170,6 +173,7 @@ impl<'a> Explorer<'a> {
                 }
             }
         }
+        coverage.states = disks.union(&second_disks).count() as u64;
         Ok(coverage)
     }
 }
@@ -212,12 +216,13 @@ impl fmt::Debug for Explorer<'_> {
 
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operations, crashes, pairs, second_crashes, recoveries } = self;
+        let Self { operations, crashes, pairs, second_crashes, recoveries, states } = self;
         write!(
             f,
             "{operations} operations leave {crashes} different disks; {pairs} operations of "
         )?;
-        write!(f, "their recoveries leave {second_crashes} more; {recoveries} recoveries checked")
+        write!(f, "their recoveries leave {second_crashes}; {states} different in all, ")?;
+        write!(f, "{recoveries} recoveries checked")
     }
 }
 

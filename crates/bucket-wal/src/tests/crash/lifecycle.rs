@@ -2,7 +2,6 @@
 //! is settled does not come back, whatever checkpoint the disk still has.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::Path;
 
 use bucket_core::ByteCount;
@@ -37,14 +36,8 @@ fn pending_operations_of_a_log_that_does_not_wait_for_the_disk_are_as_safe_as_it
 }
 
 fn holds(what: &str, plant: Plant, seeds: u64) {
-    match campaign(plant, seeds) {
-        Ok(coverage) => {
-            let _ = writeln!(std::io::stderr(), "crash states of the log, {what}: {coverage}");
-            let states = coverage.crashes + coverage.second_crashes;
-            assert!(states >= 50 * seeds, "{coverage}");
-        }
-        Err(failure) => panic!("{failure}"),
-    }
+    let coverage = campaign(plant, seeds).unwrap_or_else(|failure| panic!("{failure}"));
+    super::is_enough(what, &coverage);
 }
 
 pub(super) fn campaign(plant: Plant, seeds: u64) -> Result<Coverage, Box<Failure<Violation>>> {
