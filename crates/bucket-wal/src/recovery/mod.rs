@@ -7,6 +7,7 @@
 
 pub(crate) mod carry;
 mod cut;
+mod lenient;
 mod planted;
 pub(crate) mod quarantine;
 mod report;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use self::carry::{Job, carry};
 use self::cut::Cut;
+use self::lenient::{Lenient, Lost};
 pub use self::report::{Damage, DamageKind, RecoveryReport, TailState};
 use self::survey::{Finding, Survey};
 use crate::checkpoint::Checkpoint;
@@ -81,7 +83,13 @@ pub(crate) struct Recovered {
 /// durable before the next: damaged files are kept, a segment is written whose header makes void what
 /// does not count, void files are moved away or removed.
 pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, WalError> {
-    let vfs = &*options.vfs;
+    let mut reading = options.clone();
+    let lost = Arc::new(Lost::new());
+    if options.recovery != RecoveryPolicy::Strict {
+        // What cannot be read is damage as well. The open log reads as it always does.
+        reading.vfs = Arc::new(Lenient::new(Arc::clone(&options.vfs), Arc::clone(&lost)));
+    }
+    let vfs = &*reading.vfs;
     let survey = Survey::of(vfs, dir, options.known)?;
     let scan = |verify| segments::scan_all(vfs, dir, &survey, verify, options.recovery_threads);
     let mut scans = scan(options.verify)?;
@@ -131,7 +139,7 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
         }
         None => planted::old_tail(dir, options, &survey, &scans)?,
     };
-    clean_up(dir, options, &survey, &findings, cut.as_ref(), &mut quarantined)?;
+    clean_up(dir, &reading, &survey, &findings, cut.as_ref(), &mut quarantined)?;
 
     let report = report(options, &survey, &scans, findings, begun.as_ref(), quarantined);
     let last = scans.len().checked_sub(1).map(|nth| cut::end_of(&survey, &scans, nth));
@@ -154,6 +162,7 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
         segments: index.len(),
         first_lsn: index.first_lsn().map(Lsn::new),
         last_lsn: Lsn::new(next_lsn - 1),
+        unreadable_bytes: lost.bytes(),
         ..report
     };
     let manifests = survey.manifests;
@@ -201,6 +210,7 @@ fn report(
         tail: scans.last().map_or(TailState::Clean, |found| found.tail),
         copied_records: begun.map_or(0, |begun| begun.records),
         unreadable_checkpoints: survey.manifests.unreadable,
+        unreadable_bytes: 0,
         damage: findings.into_iter().map(|finding| finding.damage).collect(),
         quarantined,
     }

@@ -26,6 +26,9 @@ pub struct RecoveryReport {
     pub copied_records: u64,
     /// Checkpoints that could not be read; an older one was used.
     pub unreadable_checkpoints: usize,
+    /// Bytes that the file system could not read, in whole blocks; 0 under [`RecoveryPolicy::Strict`],
+    /// which refuses to open then. The log may have needed none of them: what it did is in `damage`.
+    pub unreadable_bytes: u64,
     /// What is damaged. Empty under [`RecoveryPolicy::Strict`].
     pub damage: Vec<Damage>,
     /// Where the damaged files were kept, before anything made them void.
@@ -162,6 +165,9 @@ impl fmt::Display for RecoveryReport {
         }
         if self.unreadable_checkpoints > 0 {
             write!(f, ", {} unreadable checkpoints", self.unreadable_checkpoints)?;
+        }
+        if self.unreadable_bytes > 0 {
+            write!(f, ", {} bytes could not be read", self.unreadable_bytes)?;
         }
         for damage in &self.damage {
             write!(f, "\n{damage}")?;

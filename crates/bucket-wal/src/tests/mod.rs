@@ -62,3 +62,5 @@ mod telemetry;
 mod truncate_before;
 #[cfg(not(bucket_loom))]
 mod tuning;
+#[cfg(not(bucket_loom))]
+mod unreadable;

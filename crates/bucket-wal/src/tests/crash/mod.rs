@@ -52,7 +52,7 @@ const _: () = {
 fn is_enough(what: &str, coverage: &Coverage) {
     // Straight to stderr, which the test harness does not keep to itself.
     let _ = writeln!(std::io::stderr(), "crash states of the log, {what}: {coverage}");
-    let floor = FLOORS.iter().find(|(name, _)| *name == what).map_or(1_200, |(_, floor)| *floor);
+    let floor = FLOORS.iter().find(|(name, _)| *name == what).map_or(500, |(_, floor)| *floor);
     assert!(coverage.states >= floor, "{what}: {coverage}");
 }
 
