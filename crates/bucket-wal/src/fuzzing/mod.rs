@@ -4,10 +4,14 @@
 //! `src/tests/` call the same functions, so that a plain `cargo test` checks the same on fewer inputs.
 
 mod log;
+pub(crate) mod manifest;
+pub(crate) mod segment;
 
 use crc32fast::Hasher;
 
 pub use self::log::open_log;
+pub use self::manifest::manifest;
+pub use self::segment::segment;
 use crate::frame::{self, Frame};
 
 /// Checks the decoder of frames on `data` as it is, and on `data` with its checks put right.

@@ -19,6 +19,10 @@ mod fault_vfs;
 #[cfg(not(bucket_loom))]
 mod format;
 #[cfg(not(bucket_loom))]
+mod fuzz_manifest;
+#[cfg(not(bucket_loom))]
+mod fuzz_segment;
+#[cfg(not(bucket_loom))]
 mod inspect;
 #[cfg(all(not(bucket_loom), feature = "legacy"))]
 mod legacy;
