@@ -21,6 +21,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "damaged", lifecycle: false, is_whole_file: false, make: damaged },
     Case { name: "gap", lifecycle: false, is_whole_file: false, make: gap },
     Case { name: "lifecycle", lifecycle: true, is_whole_file: false, make: lifecycle },
+    Case { name: "reused", lifecycle: false, is_whole_file: false, make: reused },
 ];
 
 fn options() -> WalOptions {
@@ -109,6 +110,19 @@ fn lifecycle(log: &Path) {
     wal.checkpoint(new[0], elsewhere).expect("the disk is healthy");
     settle(new[1], None);
     settle(new[2], Some("too late"));
+    drop(wal);
+}
+
+/// The newest segment is in the file of an older one, whose frames are behind its end.
+fn reused(log: &Path) {
+    let wal = open(log, options().keep_checkpoints(1).expect("one is enough"));
+    for _ in 0..4 {
+        append(&wal, &[&[b'o'; 20_000]]);
+    }
+    wal.checkpoint(wal.durable_lsn(), b"").expect("the disk is healthy");
+    wal.seal().expect("the disk is healthy");
+    append(&wal, &[b"over what was there", &[b'n'; 1_000]]);
+    assert_eq!(wal.stats().reused, 1);
     drop(wal);
 }
 
