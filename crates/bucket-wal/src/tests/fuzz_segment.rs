@@ -103,7 +103,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>, Scanned)> {
     let mut torn = some().bytes;
     torn[300..].fill(0);
     let torn = Frames { bytes: torn, ..some() };
-    let mut fields = vec![0; FIELDS_LEN];
+    let mut fields = [0; FIELDS_LEN];
     // The number of the segment, and what was durable of it; everything else is zero.
     (fields[24], fields[81]) = (9, 0x10);
     let own_fields = [&[FIELDS | REPAIRED, 0, 0, 0], &fields[..], &some().bytes].concat();
@@ -185,7 +185,8 @@ fn a_scan_with_a_mistake_is_caught() {
     let mistakes: [(&str, Scanner<'_>); 7] = [
         ("loses a frame", &|file, header, known| {
             let mut found = scan(file, header, known)?;
-            (found.frames.pop(), found.chains.pop());
+            found.frames.pop();
+            found.chains.pop();
             Ok(found)
         }),
         ("counts a record twice", &|file, header, known| {
