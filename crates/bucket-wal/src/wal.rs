@@ -201,14 +201,15 @@ impl Wal {
     /// [`WalError::NotFound`] when it was trimmed, refused or is not durable yet;
     /// [`WalError::Corrupt`] when it does not validate any more; [`WalError::Io`].
     pub fn read(&self, lsn: Lsn) -> Result<Record, WalError> {
-        if let Some(copy) = self.shared.moved_to(lsn.get()) {
-            return match self.read_at(Lsn::new(copy)) {
-                // Copied once more, and trimmed away under our eyes.
-                Err(_) if self.shared.moved_to(lsn.get()) != Some(copy) => self.read(lsn),
-                record => record.map(Record::into_original),
-            };
+        loop {
+            let copy = self.shared.moved_to(lsn.get());
+            match self.read_at(copy.map_or(lsn, Lsn::new)) {
+                // Copied, and the place that it was copied from trimmed away, under our eyes.
+                Err(_) if self.shared.moved_to(lsn.get()) != copy => {}
+                record if copy.is_some() => return record.map(Record::into_original),
+                record => return record,
+            }
         }
-        self.read_at(lsn)
     }
 
     /// Reads the record that has this number in the log.

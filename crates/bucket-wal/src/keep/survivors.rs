@@ -37,24 +37,31 @@ impl Shared {
         }
         // What waits for an archive that does not take it is not made shorter by copies.
         self.trim()?;
+        // The log grew by a segment while the others were cleaned: there is more to do.
+        let mut has_more = false;
         if !self.is_held_up()? {
-            let index = self.index().lock();
-            let newest = index.segments().next_back().map(|segment| segment.header.first_lsn);
-            drop(index);
+            let newest = self.newest_segment();
             while let Some(plan) = newest.and_then(|end| self.plan(end)) {
                 self.copy_forward(&plan.ops)?;
                 self.take_until(plan.before)?;
                 if self.trim()? == 0 {
                     break;
                 }
+                has_more = self.newest_segment() != newest;
             }
         }
         let mut state = self.state.lock();
         if let Some(limit) = state.log_limit() {
             let grown = state.keep.log_bytes.saturating_add(self.rules.segment_bytes);
-            state.keep.clean_above = if state.keep.log_bytes > limit { grown } else { 0 };
+            let is_stuck = state.keep.log_bytes > limit && !has_more;
+            state.keep.clean_above = if is_stuck { grown } else { 0 };
         }
         Ok(())
+    }
+
+    /// The number that the newest segment begins with.
+    fn newest_segment(&self) -> Option<u64> {
+        self.index().lock().segments().next_back().map(|segment| segment.header.first_lsn)
     }
 
     /// What to copy next; `None` when the log is short enough, or when nothing could go.

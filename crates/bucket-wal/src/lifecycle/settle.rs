@@ -45,7 +45,17 @@ impl Wal {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn complete(&self, op: Lsn) -> Result<Ticket, WalError> {
-        self.settle(op, RecordKind::Complete, &[])
+        self.complete_with(op, &[])
+    }
+
+    /// As [`Wal::complete`], with something about the outcome, such as the version that a remote gave.
+    /// It stays in the log with the settlement until that is trimmed; [`Record::note`] reads it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Wal::complete`]; [`WalError::RecordTooLarge`] for a note that no record takes.
+    pub fn complete_with(&self, op: Lsn, note: &[u8]) -> Result<Ticket, WalError> {
+        self.settle(op, RecordKind::Complete, note)
     }
 
     /// Says that a pending operation was given up, and why. The reason stays in the log, for whoever
@@ -83,6 +93,13 @@ impl Record {
     /// Which operation a settlement or a copy forward is about; `None` for an operation itself.
     pub fn subject(&self) -> Option<Lsn> {
         (self.kind != RecordKind::Op).then(|| Lsn::new(le_u64(&self.payload)))
+    }
+
+    /// What was said when an operation was settled: with [`Wal::complete_with`], or the reason of
+    /// [`Wal::abort`]. `None` for what is no settlement.
+    pub fn note(&self) -> Option<&[u8]> {
+        let is_settlement = matches!(self.kind, RecordKind::Complete | RecordKind::Abort);
+        is_settlement.then(|| self.payload.get(SUBJECT_LEN..).unwrap_or_default())
     }
 
     /// What a copy forward is a copy of.

@@ -1,11 +1,14 @@
 //! A file layer that fails on demand: full disk, failing syncs.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bucket_vfs::{DirEntry, DurableWrites, LockError, OpenMode, StdVfs, Vfs, VfsFile, VfsLock};
+
+use crate::sync::Mutex;
 
 #[derive(Debug)]
 pub(super) struct FaultVfs {
@@ -27,6 +30,16 @@ pub(super) struct Faults {
     pub(super) takes_cached: AtomicBool,
     /// The same past the page cache.
     pub(super) takes_direct: AtomicBool,
+    /// Runs when the first segment is next opened for reading, before it is.
+    pub(super) before_open: Mutex<Option<Hook>>,
+}
+
+pub(super) struct Hook(pub(super) Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 impl FaultVfs {
@@ -41,6 +54,7 @@ impl FaultVfs {
             unreadable: AtomicU64::new(u64::MAX),
             takes_cached: AtomicBool::new(false),
             takes_direct: AtomicBool::new(false),
+            before_open: Mutex::new(None),
         });
         (Arc::new(Self { faults: Arc::clone(&faults) }), faults)
     }
@@ -93,6 +107,12 @@ impl VfsFile for FaultFile {
 
 impl Vfs for FaultVfs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
+        if mode == OpenMode::Read && path.ends_with(crate::segment::file_name(1)) {
+            let hook = self.faults.before_open.lock().take();
+            if let Some(Hook(run)) = hook {
+                run();
+            }
+        }
         let inner = StdVfs::new().open(path, mode)?;
         Ok(Arc::new(FaultFile { inner, faults: Arc::clone(&self.faults) }))
     }

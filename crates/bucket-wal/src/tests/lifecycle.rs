@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use bucket_core::ByteCount;
 use bucket_vfs::sim::{SimDisk, Survivors};
 
-use super::fault_vfs::FaultVfs;
+use super::fault_vfs::{FaultVfs, Hook};
 use crate::{CheckpointPolicy, Lsn, RecordKind, SyncPolicy, Wal, WalError, WalOptions};
 
 const SEGMENT: u64 = 64 << 10;
@@ -50,6 +50,56 @@ fn a_restart_yields_what_is_not_settled_and_nothing_else() {
     wal.close().unwrap();
     let (_, recovery) = open();
     assert_eq!(recovery.pending(), [ops[0], ops[2], ops[5], last]);
+}
+
+#[test]
+fn a_settlement_keeps_its_note() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Wal::options().lifecycle(true).open(dir.path()).unwrap().0;
+    let wal = open();
+    let ops: Vec<_> = (0..3_u8).map(|n| wal.append(&[n]).unwrap()).collect();
+    wal.complete_with(ops[0], b"version 7").unwrap().wait().unwrap();
+    wal.complete(ops[1]).unwrap().wait().unwrap();
+    let too_long = vec![0; (16 << 20) - 7];
+    let refused = wal.complete_with(ops[2], &too_long).map(drop);
+    assert!(matches!(refused, Err(WalError::RecordTooLarge { .. })), "{refused:?}");
+    drop(wal);
+    let wal = open();
+    assert_eq!(wal.pending(), [ops[2]]);
+    let notes: Vec<_> = wal
+        .reader(Lsn::new(1))
+        .map(Result::unwrap)
+        .map(|record| (record.subject(), record.note().map(<[u8]>::to_vec)))
+        .collect();
+    assert_eq!(notes[..3], [(None, None), (None, None), (None, None)]);
+    assert_eq!(notes[3], (Some(ops[0]), Some(b"version 7".to_vec())));
+    assert_eq!(notes[4], (Some(ops[1]), Some(Vec::new())));
+}
+
+#[test]
+fn an_operation_that_moves_while_it_is_read_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let (vfs, faults) = FaultVfs::new();
+    let open = || by_hand().vfs(vfs.clone()).open(dir.path()).unwrap().0;
+    let wal = open();
+    let old = wal.append(b"pending since long").unwrap();
+    wal.close().unwrap();
+    let wal = open();
+    let other = wal.clone();
+    let hook = move || {
+        for _ in 0..12 {
+            let much = other.append(&[7; 30_000]).unwrap();
+            other.complete(much).unwrap().wait().unwrap();
+        }
+        other.housekeep().unwrap();
+    };
+    *faults.before_open.lock() = Some(Hook(Box::new(hook)));
+    // So that its file has to be opened again.
+    wal.shared.index().lock().unmark();
+    // Its segment goes after the log has said that it is there, and before it is opened.
+    assert_eq!(wal.read(old).unwrap().payload, b"pending since long");
+    assert!(wal.stats().survivors > 0, "{:?}", wal.stats());
+    assert!(!dir.path().join(crate::segment::file_name(1)).exists());
 }
 
 #[test]
