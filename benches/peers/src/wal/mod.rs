@@ -93,7 +93,7 @@ fn any_counts(rows: &mut [Row]) {
 }
 
 fn raw(dir: &Path, shape: Shape) -> Result<Box<dyn DurableWrite>, Failure> {
-    Ok(Box::new(RawFile::create(&dir.join("raw"), 32 << 20, shape.threads)?))
+    Ok(Box::new(RawFile::create(&dir.join("raw"), 32 << 20, shape)?))
 }
 
 #[cfg(test)]
