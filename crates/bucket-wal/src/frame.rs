@@ -70,20 +70,6 @@ impl Entry {
     }
 }
 
-/// A frame whose header and table have validated. Payloads have not been looked at.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Frame {
-    pub(crate) kind: FrameKind,
-    pub(crate) first_lsn: u64,
-    /// Everything before this offset was durable when the frame was written.
-    pub(crate) synced: u64,
-    pub(crate) entries: Vec<Entry>,
-    /// Where the payloads start within the frame.
-    pub(crate) payload_start: usize,
-    /// The whole frame with padding.
-    pub(crate) len: usize,
-}
-
 /// Appends a frame for `offset` to `out` and returns where in it the rows of its table are. `payloads`
 /// is the concatenation that `entries` describe.
 #[expect(clippy::too_many_arguments, reason = "the fields of a frame, each used once")]
@@ -162,8 +148,8 @@ pub(crate) fn claimed_next_lsn(header: &[u8; HEADER_LEN]) -> u64 {
     le_u64(&header[8..16]).saturating_add(u64::from(numbered))
 }
 
-/// Where the parts of a frame are, whose header and table have validated.
-#[derive(Clone, Copy, Debug)]
+/// Where the parts of a frame are, whose header and table have validated. Payloads have not been looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outline {
     pub(crate) kind: FrameKind,
     pub(crate) first_lsn: u64,
@@ -222,28 +208,6 @@ pub(crate) fn entry(table: &[u8]) -> Option<(Entry, usize)> {
     Some((Entry { kind: record_kind(value)?, len: (value >> 3) as u32, crc }, used + 4))
 }
 
-/// Decodes and verifies the frame that `bytes` is said to hold; `bytes` has the claimed length.
-/// `None` when anything about header or table is wrong.
-pub(crate) fn decode(bytes: &[u8], seed: &Hasher, offset: u64) -> Option<Frame> {
-    let outline = outline(bytes, seed, offset)?;
-    // Nothing is allocated before the walk has shown that `count` entries are really there.
-    let mut entries = Vec::with_capacity(outline.count);
-    let mut table = &bytes[HEADER_LEN..outline.payload_start];
-    for _ in 0..outline.count {
-        let (entry, used) = entry(table)?;
-        entries.push(entry);
-        table = &table[used..];
-    }
-    Some(Frame {
-        kind: outline.kind,
-        first_lsn: outline.first_lsn,
-        synced: outline.synced,
-        entries,
-        payload_start: outline.payload_start,
-        len: outline.len,
-    })
-}
-
 impl Outline {
     /// The number that follows the frame's last record.
     pub(crate) fn next_lsn(&self) -> u64 {
@@ -276,21 +240,6 @@ impl Outline {
     ) -> impl Iterator<Item = (&'a [u8], bool)> + use<'a> {
         let mut at = self.payload_start;
         self.entries(bytes).map(move |entry| {
-            let payload = &bytes[at..at + entry.len as usize];
-            at += payload.len();
-            (payload, crc32fast::hash(payload) == entry.crc)
-        })
-    }
-}
-
-impl Frame {
-    /// The payloads of the frame, each with whether its own check holds.
-    pub(crate) fn payloads<'a>(
-        &'a self,
-        bytes: &'a [u8],
-    ) -> impl Iterator<Item = (&'a [u8], bool)> {
-        let mut at = self.payload_start;
-        self.entries.iter().map(move |entry| {
             let payload = &bytes[at..at + entry.len as usize];
             at += payload.len();
             (payload, crc32fast::hash(payload) == entry.crc)
@@ -432,7 +381,7 @@ mod tests {
             records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..40),
         ) {
             let bytes = frame(&records, 4_096);
-            let decoded = decode(&bytes, &seed(), 4_096).unwrap();
+            let decoded = outline(&bytes, &seed(), 4_096).unwrap();
             prop_assert_eq!(decoded.len, bytes.len());
             prop_assert_eq!((decoded.first_lsn, decoded.synced), (7, 4_096));
             let payloads: Vec<_> = decoded.payloads(&bytes).collect();
@@ -449,7 +398,7 @@ mod tests {
             let mut bytes = frame(&records, 64);
             let at = at.index(bytes.len());
             bytes[at] ^= 1_u8 << bit;
-            if let Some(decoded) = decode(&bytes, &seed(), 64) {
+            if let Some(decoded) = outline(&bytes, &seed(), 64) {
                 let damaged = decoded.payloads(&bytes).filter(|(_, intact)| !intact).count();
                 // Zero when the bit was padding.
                 prop_assert!(damaged <= 1);
@@ -468,16 +417,16 @@ mod tests {
 
         #[test]
         fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let _ = decode(&bytes, &seed(), 0);
+            let _ = outline(&bytes, &seed(), 0);
         }
     }
 
     #[test]
     fn a_frame_elsewhere_or_of_another_segment_is_no_frame() {
         let bytes = frame(&[b"record".to_vec()], 64);
-        assert!(decode(&bytes, &seed(), 64).is_some());
-        assert!(decode(&bytes, &seed(), 72).is_none());
-        assert!(decode(&bytes, &Hasher::new(), 64).is_none());
+        assert!(outline(&bytes, &seed(), 64).is_some());
+        assert!(outline(&bytes, &seed(), 72).is_none());
+        assert!(outline(&bytes, &Hasher::new(), 64).is_none());
     }
 
     #[test]

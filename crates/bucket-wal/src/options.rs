@@ -342,7 +342,8 @@ impl WalOptions {
 
     /// Opening fills the spare segments up with files of zeros, so that a new log is as fast from the
     /// first record on as one that has been trimmed. It writes as many bytes as so many segments have.
-    /// Default: off, and a new log takes next to no space.
+    /// Where there is no space for them there are fewer. Default: off, and a new log takes next to no
+    /// space.
     pub const fn fill_spare_segments(mut self, on: bool) -> Self {
         self.fill_spares = on;
         self

@@ -81,6 +81,8 @@ pub(crate) struct Seen<'a> {
 /// The work that looking for frames after damage may cost in one segment, so that crafted content cannot
 /// make it quadratic. When it is spent, the rest of the segment is given up as damaged.
 const RESYNC_BUDGET: usize = 256 << 20;
+/// No segment is longer: the longest size that is allowed, and a group and what is ahead of it.
+const LONGEST: u64 = (4 << 30) + (64 << 20);
 /// A segment with more damaged places than this is given up from there on, so that the list stays short.
 const MAX_DAMAGE: usize = 4_096;
 const SECTOR: u64 = 512;
@@ -127,8 +129,9 @@ pub(crate) fn scan_with(
         damage: Vec::new(),
         tail: TailState::Clean,
     };
-    // Twice over the segment, and so linear, however long it is.
-    let budget = RESYNC_BUDGET.max(2 * file_len.min(limit) as usize);
+    // Twice over a long segment: linear, where nothing in it is zero either.
+    let len = usize::try_from(file_len.min(limit).min(LONGEST)).unwrap_or(usize::MAX);
+    let budget = RESYNC_BUDGET.max(len.saturating_mul(2));
     let mut search = Search { seed: &seed, budget };
 
     loop {

@@ -82,7 +82,7 @@ impl Seal {
         }
         let (mut bytes, offset) = (vec![0; len], end - len as u64);
         file.read_exact_at(&mut bytes, offset)?;
-        let seal = frame::decode(&bytes, &header.seed(), offset)
+        let seal = frame::outline(&bytes, &header.seed(), offset)
             .filter(|frame| frame.kind == FrameKind::Seal && frame.len == len)
             .and_then(|frame| {
                 let (body, is_intact) = frame.payloads(&bytes).next()?;

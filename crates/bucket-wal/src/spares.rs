@@ -4,11 +4,10 @@
 //! records. Old frames in them do not validate, for every segment has a salt of its own. A file becomes a
 //! spare once the name it had is gone for good and nobody has it open.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bucket_vfs::{OpenMode, Vfs, VfsFile};
 
-use crate::error::WalError;
 use crate::segment::{self, HEADER_LEN, MAX_ID};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::writer::PREFILL_PIECE;
@@ -48,13 +47,17 @@ impl Spares {
 
     /// Whether a file of this length would be kept.
     pub(crate) fn wants(&self, len: u64) -> bool {
-        (HEADER_LEN..=self.longest).contains(&len) && self.held.lock().len() < self.keep
+        self.has_place_for(len, &self.held.lock())
+    }
+
+    fn has_place_for(&self, len: u64, held: &[Spare]) -> bool {
+        held.len() < self.keep && (HEADER_LEN..=self.longest).contains(&len)
     }
 
     /// Keeps a file whose name as a segment is gone for good. False when there are enough.
     pub(crate) fn keep(&self, spare: Spare) -> bool {
         let mut held = self.held.lock();
-        if held.len() >= self.keep || !(HEADER_LEN..=self.longest).contains(&spare.len) {
+        if !self.has_place_for(spare.len, &held) {
             return false;
         }
         held.push(spare);
@@ -93,32 +96,24 @@ impl Spares {
         any
     }
 
-    /// Fills the number up with files of zeros, durable, each as long as a segment.
-    pub(crate) fn fill(
-        &self,
-        vfs: &dyn Vfs,
-        dir: &std::path::Path,
-        len: u64,
-    ) -> Result<(), WalError> {
-        let missing = self.keep.saturating_sub(self.held.lock().len());
-        if missing == 0 {
-            return Ok(());
-        }
-        // No segment has numbers like these.
-        for id in (MAX_ID..).take(missing + self.keep) {
-            let path = dir.join(segment::spare_name(id));
-            let io = |error| WalError::io("fill", &path, error);
-            let file = match vfs.open(&path, OpenMode::CreateNew) {
-                Ok(file) => file,
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(io(error)),
-            };
-            fill(&*file, len).map_err(io)?;
-            if !self.keep(Spare { path: path.clone(), len, is_used: false }) {
-                return vfs.remove_file(&path).map_err(io);
+    /// Fills the number up with files of zeros, durable, each as long as a segment. Best effort: without
+    /// them the log is slower at first, and that must not keep it from opening.
+    pub(crate) fn fill(&self, vfs: &dyn Vfs, dir: &Path, len: u64) {
+        // No segment has numbers like these. Some may be there from before.
+        for id in (MAX_ID..).take(2 * self.keep) {
+            if !self.wants(len) {
+                break;
             }
+            let path = dir.join(segment::spare_name(id));
+            let Ok(file) = vfs.open(&path, OpenMode::CreateNew) else { continue };
+            if fill(&*file, len).is_err() {
+                let _ = vfs.remove_file(&path);
+                break;
+            }
+            self.keep(Spare { path, len, is_used: false });
         }
-        vfs.sync_dir(dir).map_err(|error| WalError::io("sync", dir, error))
+        // What a crash takes away again was none of the log's. A name that is given to a segment is
+        // synced then.
     }
 
     /// How many bytes they have.

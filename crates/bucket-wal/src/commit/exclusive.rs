@@ -11,7 +11,7 @@ use crate::recovery::carry::{Job, carry};
 use crate::scan::{FrameRef, Known, scan};
 use crate::segment::{self, Ending, Header};
 use crate::sync::{Arc, MutexGuard, Ordering};
-use crate::writer::CommitError;
+use crate::writer::{CommitError, NewSegment, Writer};
 
 impl Shared {
     /// Finishes the newest segment.
@@ -37,18 +37,10 @@ impl Shared {
         if epoch <= state.epoch {
             return Err(WalError::StaleEpoch { epoch, current: state.epoch });
         }
-        let (begun, room) = self.unless_it_panics_alone(&mut state, |state| {
-            let mut writer = self.writer.lock();
-            (writer.begin_epoch(epoch, state.next_lsn), writer.room())
-        });
-        state.room = room;
-        let begun = begun.map(|segment| {
+        let begun = self.begin_alone(&mut state, |writer, next| writer.begin_epoch(epoch, next));
+        if begun.is_ok() {
             state.epoch = epoch;
-            state.gap = false;
-            let header = segment.0.clone();
-            self.begin(&mut state, segment);
-            header
-        });
+        }
         self.tell_of_rotation(&self.end_alone(state, begun)?);
         Ok(())
     }
@@ -63,21 +55,32 @@ impl Shared {
         if features == state.features {
             drop(state);
         } else {
-            let (begun, room) = self.unless_it_panics_alone(&mut state, |state| {
-                let mut writer = self.writer.lock();
-                (writer.begin_features(features, state.next_lsn), writer.room())
-            });
-            state.room = room;
-            let begun = begun.map(|segment| {
+            let begun =
+                self.begin_alone(&mut state, |writer, next| writer.begin_features(features, next));
+            if begun.is_ok() {
                 state.features = features;
-                state.gap = false;
-                let header = segment.0.clone();
-                self.begin(&mut state, segment);
-                header
-            });
+            }
             self.tell_of_rotation(&self.end_alone(state, begun)?);
         }
         if checkpoints.lacks(features) { self.repeat(&mut checkpoints, 0) } else { Ok(()) }
+    }
+
+    /// Begins a segment at once, and returns its header.
+    fn begin_alone(
+        &self,
+        state: &mut State,
+        begin: impl FnOnce(&mut Writer, u64) -> Result<NewSegment, CommitError>,
+    ) -> Result<Header, CommitError> {
+        let (begun, room) = self.unless_it_panics_alone(state, |state| {
+            let mut writer = self.writer.lock();
+            (begin(&mut writer, state.next_lsn), writer.room())
+        });
+        state.room = room;
+        let segment = begun?;
+        state.gap = false;
+        let header = segment.0.clone();
+        self.begin(state, segment);
+        Ok(header)
     }
 
     /// Takes back all records after `lsn`.

@@ -86,11 +86,11 @@ impl Follower {
                     return Ok(Some(walk.record(&found).to_record()));
                 }
                 Step::Damaged(error) | Step::Failed(error) => {
-                    let header = walk.source().header.clone();
-                    if self.header(header.segment_id)?.as_ref() == Some(&header) {
+                    let id = walk.source().header.segment_id;
+                    if self.ids()?.contains(&id) {
                         return Err(error);
                     }
-                    // Trimmed, and its file is that of another segment by now.
+                    // Trimmed, and its file may be that of another segment by now.
                     self.current = None;
                     continue;
                 }

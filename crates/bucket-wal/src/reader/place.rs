@@ -36,10 +36,10 @@ pub(crate) fn load(place: &Place) -> Result<Vec<Result<Record, WalError>>, WalEr
     };
     let mut bytes = vec![0; len];
     place.file.read_exact_at(&mut bytes, place.offset).map_err(read)?;
-    let Some(frame) = frame::decode(&bytes, &place.header.seed(), place.offset) else {
+    let Some(frame) = frame::outline(&bytes, &place.header.seed(), place.offset) else {
         return Err(corrupt(DamageKind::Frame, place.first_lsn));
     };
-    let records = (frame.first_lsn..).zip(&frame.entries).zip(frame.payloads(&bytes));
+    let records = (frame.first_lsn..).zip(frame.entries(&bytes)).zip(frame.payloads(&bytes));
     Ok(records
         .map(|((lsn, entry), (payload, intact))| {
             if intact {

@@ -144,7 +144,7 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
     let report = report(options, &survey, &scans, findings, begun.as_ref(), quarantined);
     let last = scans.len().checked_sub(1).map(|nth| cut::end_of(&survey, &scans, nth));
     let last = last.unwrap_or_default();
-    let spares = Arc::new(spares(dir, options, &survey)?);
+    let spares = Arc::new(spares(dir, options, &survey));
     let epoch = survey.epoch();
     let mut writer = Writer::new(dir.to_owned(), options, log_id, epoch, last, Arc::clone(&spares));
     writer.use_features(survey.features);
@@ -179,7 +179,7 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
 }
 
 /// The files that wait to become segments, no more than wanted; made now, if they are to be.
-fn spares(dir: &Path, options: &WalOptions, survey: &Survey) -> Result<Spares, WalError> {
+fn spares(dir: &Path, options: &WalOptions, survey: &Survey) -> Spares {
     let vfs = &*options.vfs;
     let spares = Spares::new(options.spare_segments, options.segment_bytes);
     for spare in &survey.spares {
@@ -189,9 +189,9 @@ fn spares(dir: &Path, options: &WalOptions, survey: &Survey) -> Result<Spares, W
         }
     }
     if options.fill_spares {
-        spares.fill(vfs, dir, options.segment_bytes.next_multiple_of(BLOCK) + ROOM)?;
+        spares.fill(vfs, dir, options.segment_bytes.next_multiple_of(BLOCK) + ROOM);
     }
-    Ok(spares)
+    spares
 }
 
 fn report(

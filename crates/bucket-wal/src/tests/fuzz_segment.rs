@@ -3,12 +3,11 @@
 //! The seeds are made here. With `BUCKET_BLESS=1` the test writes them; without, it fails where a file
 //! differs. Files beside them were found by the fuzzer.
 
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 
 use proptest::prelude::*;
 
+use super::corpus;
 use crate::TailState;
 use crate::frame::{self, Entry, FrameKind};
 use crate::fuzzing::segment::{
@@ -141,34 +140,17 @@ fn seeds() -> Vec<(&'static str, Vec<u8>, Scanned)> {
     ]
 }
 
-fn corpus() -> Option<PathBuf> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/segment");
-    // A published crate comes without its fuzz targets.
-    folder.is_dir().then_some(folder)
-}
-
 #[test]
 fn the_seeds_of_the_corpus_are_what_is_made_here() {
-    let Some(folder) = corpus() else { return };
-    for (name, bytes, _) in seeds() {
-        let path = folder.join(name);
-        if std::env::var_os("BUCKET_BLESS").is_some() {
-            fs::write(&path, &bytes).unwrap();
-        }
-        let kept = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert!(kept == bytes, "{} differs: run with BUCKET_BLESS=1", path.display());
-    }
+    corpus::is_made_of("segment", seeds().into_iter().map(|(name, bytes, _)| (name, bytes)));
 }
 
 #[test]
 fn every_file_of_the_corpus_passes() {
-    let Some(folder) = corpus() else { return };
-    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(files.len() >= seeds().len());
-    for path in files {
-        println!("{}", path.display());
-        check(&fs::read(path).unwrap(), &scan);
-    }
+    let passed = corpus::each("segment", |bytes| {
+        check(bytes, &scan);
+    });
+    assert!(passed.is_none_or(|n| n >= seeds().len()));
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod checkpoints;
 #[cfg(all(not(bucket_loom), feature = "serde"))]
 mod config;
 #[cfg(not(bucket_loom))]
+mod corpus;
+#[cfg(not(bucket_loom))]
 mod crash;
 #[cfg(not(bucket_loom))]
 mod damage;

@@ -1,29 +1,13 @@
 //! The plain twin of the fuzz target `open_log`, and its corpus.
 
-use std::fs;
-use std::path::PathBuf;
-
 use proptest::prelude::*;
 
+use super::corpus;
 use crate::fuzzing::open_log;
-
-fn corpus() -> Option<PathBuf> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/open_log");
-    // A published crate comes without its fuzz targets.
-    folder.is_dir().then_some(folder)
-}
 
 #[test]
 fn every_file_of_the_corpus_passes() {
-    let Some(folder) = corpus() else { return };
-    let mut count = 0;
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        println!("{}", path.display());
-        open_log(&fs::read(path).unwrap());
-        count += 1;
-    }
-    assert!(count >= 12, "{count} files");
+    assert!(corpus::each("open_log", open_log).is_none_or(|n| n >= 12));
 }
 
 /// One edit that hits something: a header field, a frame, or a whole file.

@@ -180,6 +180,18 @@ fn files_filled_in_advance_are_used_from_the_first_record_on() {
 }
 
 #[test]
+fn a_disk_without_space_to_fill_files_in_advance_opens_all_the_same() {
+    let disk = SimDisk::new();
+    disk.set_capacity(Some(300 << 10));
+    let options = options(&disk).spare_segments(8).unwrap().fill_spare_segments(true);
+    let (wal, _) = options.open(Path::new(LOG)).unwrap();
+    let filled = names(&*disk.mount(), "spare-").len();
+    assert!((1..8).contains(&filled), "{filled}");
+    assert_eq!(wal.append(&[7; 20_000]).unwrap(), Lsn::new(1));
+    assert_eq!(wal.stats().reused, 1);
+}
+
+#[test]
 fn a_full_disk_gives_the_spares_up() {
     let disk = SimDisk::new();
     let wal = open(&disk);
