@@ -44,6 +44,8 @@ pub struct Inspection {
     pub checkpoints: Vec<CheckpointFile>,
     /// What is damaged, in the order of the log.
     pub damage: Vec<Damage>,
+    /// Files of segments that nobody needs any more, which become new ones.
+    pub spare_files: Vec<PathBuf>,
     /// Files that opening would remove, and files that are none of the log's.
     pub other_files: Vec<PathBuf>,
     /// True when the log changed faster than it could be read. What is said of its end is not to be
@@ -351,23 +353,25 @@ fn inspect_all(
     }
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq)]
 struct Listing {
     segments: BTreeSet<u64>,
     checkpoints: BTreeSet<u64>,
+    spare: BTreeSet<PathBuf>,
     other: BTreeSet<PathBuf>,
 }
 
 fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Listing, WalError> {
     let entries = vfs.read_dir(dir).map_err(|error| WalError::io("list", dir, error))?;
-    let mut found =
-        Listing { segments: BTreeSet::new(), checkpoints: BTreeSet::new(), other: BTreeSet::new() };
+    let mut found = Listing::default();
     for entry in entries {
         let name = entry.name.to_str().unwrap_or_default();
         if let Some(id) = segment::number_in(name, "seg-", ".wal") {
             found.segments.insert(id);
         } else if let Some(generation) = segment::number_in(name, "ckpt-", ".man") {
             found.checkpoints.insert(generation);
+        } else if segment::is_spare_name(name) && entry.kind == EntryKind::File {
+            found.spare.insert(dir.join(name));
         } else if ![LOCK, tuning::FILE].contains(&name) || entry.kind != EntryKind::File {
             found.other.insert(dir.join(&entry.name));
         }
@@ -390,6 +394,7 @@ fn inspect_once(
         segments: Vec::new(),
         checkpoints: Vec::new(),
         damage: Vec::new(),
+        spare_files: listing.spare.iter().cloned().collect(),
         other_files: listing.other.iter().cloned().collect(),
         is_moving: false,
     };

@@ -179,6 +179,11 @@ pub(crate) fn spare_name(id: u64) -> String {
     format!("spare-{id:016x}.wal")
 }
 
+/// Whether this is a name that [`spare_name`] gives.
+pub(crate) fn is_spare_name(name: &str) -> bool {
+    number_in(name, "spare-", ".wal").is_some()
+}
+
 /// The number in a file name of the form `PREFIXnumberSUFFIX`, sixteen hexadecimal digits.
 pub(crate) fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
     let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;

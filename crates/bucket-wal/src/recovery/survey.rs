@@ -225,9 +225,7 @@ impl Names {
                 {
                     names.temporary.push(dir.join(name));
                 }
-                _ if number_in(name, "spare-", ".wal").is_some()
-                    && entry.kind == EntryKind::File =>
-                {
+                _ if segment::is_spare_name(name) && entry.kind == EntryKind::File => {
                     let (path, len) = (dir.join(name), entry.len);
                     names.spares.push(Spare { path, len, is_used: true });
                 }

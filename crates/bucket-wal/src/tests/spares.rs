@@ -55,6 +55,8 @@ fn the_file_of_a_trimmed_segment_is_the_next_one_s() {
     let stats = wal.stats();
     assert!(stats.spare_bytes > 0 && stats.reused == 0, "{stats:?}");
     assert_eq!(names(&*disk.mount(), "spare-").len(), 1);
+    let seen = options(&disk).inspect(LOG).unwrap();
+    assert_eq!((seen.spare_files.len(), seen.other_files.len()), (1, 0), "{seen}");
     fill(&wal, 3);
     let stats = wal.stats();
     assert_eq!((stats.spare_bytes, stats.reused), (0, 1), "{stats:?}");

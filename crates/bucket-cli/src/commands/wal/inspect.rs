@@ -1,5 +1,7 @@
 //! `bucket wal inspect` and `bucket wal verify`: all there is to see, and the judgement alone.
 
+use std::borrow::Cow;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bucket_core::ByteCount;
@@ -130,9 +132,14 @@ fn summary(kind: &str, found: &Inspection) -> Value {
         "payload_bytes": found.payload_bytes(),
         "file_bytes": found.file_bytes(),
         "damage": found.damage.len(),
-        "other_files": found.other_files.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+        "spare_files": paths(&found.spare_files),
+        "other_files": paths(&found.other_files),
         "moving": found.is_moving,
     })
+}
+
+fn paths(paths: &[PathBuf]) -> Vec<Cow<'_, str>> {
+    paths.iter().map(|path| path.to_string_lossy()).collect()
 }
 
 fn tables(found: &Inspection) -> String {
