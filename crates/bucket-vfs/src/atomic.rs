@@ -14,8 +14,8 @@ use crate::vfs::{OpenMode, Vfs};
 ///
 /// # Errors
 ///
-/// As the file system reports them; the old content is still there unless the last step, the sync of
-/// the directory, is what failed.
+/// As the file system reports them; the old content is still there, and no `.tmp` file, unless the last
+/// step, the sync of the directory, is what failed.
 pub fn write_atomic(vfs: &dyn Vfs, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().map(OsString::from).ok_or(io::ErrorKind::InvalidInput)?;
     name.push(".tmp");
@@ -25,9 +25,12 @@ pub fn write_atomic(vfs: &dyn Vfs, path: &Path, bytes: &[u8]) -> io::Result<()> 
         _ => {}
     }
     let file = vfs.open(&temporary, OpenMode::CreateNew)?;
-    file.write_all_at(bytes, 0)?;
-    file.sync_data()?;
-    vfs.rename(&temporary, path)?;
+    let written = file.write_all_at(bytes, 0).and_then(|()| file.sync_data());
+    if let Err(error) = written.and_then(|()| vfs.rename(&temporary, path)) {
+        // On a full disk its space is needed. Best effort: the next call removes it as well.
+        let _ = vfs.remove_file(&temporary);
+        return Err(error);
+    }
     vfs.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 

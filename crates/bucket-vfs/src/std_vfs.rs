@@ -1,7 +1,7 @@
 //! [`StdVfs`]: the file system of the machine.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -119,11 +119,16 @@ impl Vfs for StdVfs {
             }
             Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
         }
-        // The text is for people; the lock is the descriptor, so no sync is needed.
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(holder.as_bytes()))
-            .map_err(LockError::Io)?;
+        // The text is for people; the lock is the descriptor, so no sync is needed, and a full disk costs
+        // the text alone. What is overwritten needs no space.
+        if file
+            .write_all(holder.as_bytes())
+            .and_then(|()| file.set_len(holder.len() as u64))
+            .is_err()
+        {
+            // Rather nobody's name than another's.
+            let _ = file.set_len(0);
+        }
         Ok(Box::new(StdLock(file)))
     }
 

@@ -77,7 +77,7 @@ pub trait Vfs: fmt::Debug + Send + Sync + 'static {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
     /// Takes the exclusive lock that the file `path` stands for, creating it if need be, and writes
-    /// `holder` into it for others to read. Does not wait.
+    /// `holder` into it for others to read, if there is space for that. Does not wait.
     ///
     /// # Errors
     ///

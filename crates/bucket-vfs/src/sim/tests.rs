@@ -443,3 +443,26 @@ fn direct_input_and_output_is_refused_unless_all_of_it_is_aligned() {
     check(0, 4_096, 512, false);
     assert_eq!(disk.operations(), 5);
 }
+
+/// Whoever tries again on a full disk needs the space of what was begun.
+#[test]
+fn a_replacement_that_does_not_fit_leaves_nothing_behind() {
+    let disk = SimDisk::new();
+    durable(&disk, "/f", b"old");
+    disk.set_capacity(Some(1_500));
+    let (vfs, path) = (disk.mount(), Path::new("/f"));
+    let error = crate::write_atomic(&*vfs, path, &[1; 2_000]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(vfs.available_bytes(Path::new("/")).unwrap(), 1_497);
+    assert_eq!(read(&disk, "/f").unwrap(), b"old");
+}
+
+#[test]
+fn a_full_disk_takes_the_name_of_a_holder_away_and_not_the_lock() {
+    let disk = SimDisk::new();
+    disk.set_capacity(Some(0));
+    let (vfs, path) = (disk.mount(), Path::new("/LOCK"));
+    let _held = vfs.lock(path, "first").unwrap();
+    let refused = disk.mount().lock(path, "second");
+    assert!(matches!(refused, Err(LockError::Held { holder }) if holder.is_empty()));
+}
