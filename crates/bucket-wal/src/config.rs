@@ -73,6 +73,8 @@ pub struct WalConfig {
     pub spare_segments: usize,
     /// [`WalOptions::fill_spare_segments`].
     pub fill_spare_segments: bool,
+    /// [`WalOptions::reserve_files`].
+    pub reserve_files: bool,
 }
 
 impl Default for WalConfig {
@@ -99,7 +101,8 @@ impl WalOptions {
             .keep_checkpoints(config.keep_checkpoints)?
             .housekeeping_by_hand(config.housekeeping_by_hand)
             .spare_segments(config.spare_segments)?
-            .fill_spare_segments(config.fill_spare_segments);
+            .fill_spare_segments(config.fill_spare_segments)
+            .reserve_files(config.reserve_files);
         if let Some(threads) = config.recovery_threads {
             options = options.recovery_threads(threads)?;
         }
@@ -127,6 +130,7 @@ impl WalOptions {
             housekeeping_by_hand: self.housekeeping_by_hand,
             spare_segments: self.spare_segments,
             fill_spare_segments: self.fill_spares,
+            reserve_files: self.reserve_files,
         }
     }
 }

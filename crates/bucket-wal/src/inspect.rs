@@ -20,6 +20,7 @@ use crate::options::WalOptions;
 use crate::reader::{Place, Record, load};
 use crate::recovery::survey::{Survey, open_segment};
 use crate::recovery::{Damage, TailState, segments};
+use crate::reserve;
 use crate::scan::{Known, Seen, SegmentScan, scan_with};
 use crate::segment::{self, Header};
 use crate::sync::Arc;
@@ -372,11 +373,16 @@ fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Listing, WalError> {
             found.checkpoints.insert(generation);
         } else if segment::is_spare_name(name) && entry.kind == EntryKind::File {
             found.spare.insert(dir.join(name));
-        } else if ![LOCK, tuning::FILE].contains(&name) || entry.kind != EntryKind::File {
+        } else if !is_ours(name) || entry.kind != EntryKind::File {
             found.other.insert(dir.join(&entry.name));
         }
     }
     Ok(found)
+}
+
+/// Whether a log has a file of this name that holds none of its records.
+fn is_ours(name: &str) -> bool {
+    [LOCK, tuning::FILE].contains(&name) || reserve::is_name(name)
 }
 
 fn inspect_once(

@@ -30,6 +30,7 @@ mod range_hash;
 mod reader;
 mod recovery;
 mod replay;
+mod reserve;
 mod scan;
 mod seal;
 mod segment;

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bucket_vfs::{OpenMode, Vfs, write_atomic};
+use bucket_vfs::{OpenMode, Vfs};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::CheckpointState;
@@ -181,13 +181,6 @@ impl Manifest {
     /// A record up to here that is not there was lost.
     pub(crate) fn vouched_lsn(&self) -> u64 {
         self.durable_lsn.max(self.replicated_lsn.unwrap_or(0))
-    }
-
-    /// Writes the manifest durably.
-    pub(crate) fn write(&mut self, vfs: &dyn Vfs, dir: &Path) -> Result<(), WalError> {
-        let path = path_of(dir, self.generation);
-        write_atomic(vfs, &path, &self.encode())
-            .map_err(|error| WalError::io("write", &path, error))
     }
 }
 

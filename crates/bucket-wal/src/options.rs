@@ -54,6 +54,7 @@ pub struct WalOptions {
     pub(crate) archive: Option<Arc<dyn ArchiveSink>>,
     pub(crate) spare_segments: usize,
     pub(crate) fill_spares: bool,
+    pub(crate) reserve_files: bool,
     pub(crate) housekeeping_by_hand: bool,
     pub(crate) entropy: Entropy,
     /// The features of the format that this version knows.
@@ -160,6 +161,7 @@ impl WalOptions {
             archive: None,
             spare_segments: 2,
             fill_spares: false,
+            reserve_files: true,
             housekeeping_by_hand: false,
             entropy: Entropy::default(),
             known: Features::KNOWN,
@@ -346,6 +348,14 @@ impl WalOptions {
     /// space.
     pub const fn fill_spare_segments(mut self, on: bool) -> Self {
         self.fill_spares = on;
+        self
+    }
+
+    /// Keeps files of 32 KiB in reserve, so that checkpoints and openings need no space on a full disk: as
+    /// many as [`keep_checkpoints`](Self::keep_checkpoints) says, and one more. Default: on. Without them
+    /// both may be refused until somebody frees some.
+    pub const fn reserve_files(mut self, on: bool) -> Self {
+        self.reserve_files = on;
         self
     }
 

@@ -272,8 +272,10 @@ impl Wal {
     ///
     /// # Errors
     ///
-    /// [`WalError::RecordTooLarge`] when `state` is too long; [`WalError::Io`],
-    /// [`WalError::NoSpace`] and [`WalError::Closed`]. The previous checkpoints still hold then.
+    /// [`WalError::RecordTooLarge`] when `state` is too long; [`WalError::Io`], [`WalError::Closed`], and
+    /// [`WalError::NoSpace`] when the disk is full and the state longer than 28 KiB or so, which fits into a
+    /// file in reserve.
+    /// The previous checkpoints still hold then.
     pub fn checkpoint(
         &self,
         replay_from: Lsn,

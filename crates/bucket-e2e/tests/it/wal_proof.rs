@@ -96,6 +96,8 @@ fn a_small_disk_that_is_full_again_and_again_loses_nothing() {
         let full = disk.run(Path::new(WORKER), 24, 1).unwrap();
         println!("{disk:?}: {full}");
         assert!(full.refused > 0 && full.after_refusal > 0, "{full}");
+        // Neither needs any space.
+        assert_eq!((full.checkpoints_refused, full.openings_refused), (0, 0), "{full}");
     }
 }
 

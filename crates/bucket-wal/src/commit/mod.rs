@@ -158,8 +158,8 @@ impl Shared {
         lock: Box<dyn VfsLock>,
         recovered: Recovered,
     ) -> Arc<Self> {
-        let Recovered { recovery, mut index, writer, log_id, next_lsn, manifests, spares } =
-            recovered;
+        let Recovered { recovery, mut index, writer, log_id, next_lsn, .. } = recovered;
+        let Recovered { manifests, spares, reserve, .. } = recovered;
         let newest = manifests.readable.first();
         let behind = (next_lsn - 1).saturating_sub(newest.map_or(0, |newest| newest.durable_lsn));
         let taken = newest.map_or(0, |newest| newest.taken);
@@ -213,7 +213,7 @@ impl Shared {
             writer: Mutex::new(writer),
             spares,
             rules,
-            checkpoints: Mutex::new(Checkpoints::new(log_id, &manifests)),
+            checkpoints: Mutex::new(Checkpoints::new(log_id, &manifests, reserve)),
             replicated: AtomicU64::new(replicated.map_or(0, |lsn| lsn.saturating_add(1))),
             housekeeper: Mutex::new(()),
             keeper: Condvar::new(),

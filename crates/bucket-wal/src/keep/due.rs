@@ -256,7 +256,7 @@ impl Shared {
             content.check()?;
         }
         let _work = self.begin_work()?;
-        self.take(&mut *self.checkpoints()?, given)
+        self.with_room(|| self.take(&mut *self.checkpoints()?, given.clone()))
     }
 
     /// Takes the last checkpoint of a log that is being closed, if it would say anything new. A failure

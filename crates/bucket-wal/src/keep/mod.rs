@@ -5,6 +5,7 @@
 //! only it needed, and segments go one by one, the oldest first, so that no hole is left.
 
 mod due;
+mod room;
 mod survivors;
 mod trim;
 
@@ -18,6 +19,7 @@ use crate::lifecycle::Lifecycle;
 use crate::lsn::Lsn;
 use crate::manifest::{self, Manifest, Manifests, SegmentEntry, Sum};
 use crate::options::WalOptions;
+use crate::reserve::Reserve;
 use crate::sync::{MutexGuard, Ordering};
 
 pub(crate) use self::due::Keep;
@@ -35,6 +37,7 @@ pub(crate) struct Checkpoints {
     app: Option<(u64, CheckpointState)>,
     /// Names of checkpoints were removed and may come back after a crash.
     names_pending: bool,
+    reserve: Reserve,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +51,7 @@ struct Kept {
 }
 
 impl Checkpoints {
-    pub(crate) fn new(log_id: u128, manifests: &Manifests) -> Self {
+    pub(crate) fn new(log_id: u128, manifests: &Manifests, reserve: Reserve) -> Self {
         let newest = manifests.readable.first();
         Self {
             log_id,
@@ -57,6 +60,7 @@ impl Checkpoints {
             archived_before: newest.map_or(0, |manifest| manifest.archived_before),
             app: newest.and_then(app_state),
             names_pending: false,
+            reserve,
         }
     }
 
@@ -185,7 +189,7 @@ impl Shared {
     fn checkpoint_now(&self, from: u64, state: CheckpointState) -> Result<(), WalError> {
         state.check()?;
         let _work = self.begin_work()?;
-        self.take(&mut *self.checkpoints()?, Some((from, state)))?;
+        self.with_room(|| self.take(&mut *self.checkpoints()?, Some((from, state.clone()))))?;
         self.let_go()
     }
 
@@ -287,7 +291,7 @@ impl Shared {
             features: self.features(),
             sum: [0; 32],
         };
-        manifest.write(&*self.vfs, &self.dir)?;
+        self.write_manifest(checkpoints, &mut manifest)?;
         checkpoints.last_generation = manifest.generation;
         checkpoints.kept.push(Kept::new(&manifest));
         checkpoints.app = app_state(&manifest);

@@ -20,7 +20,7 @@ impl Shared {
             let mut checkpoints = self.checkpoints()?;
             let keep_from = self.keep_from(&checkpoints);
             let oldest = self.index().lock().oldest_before(keep_from);
-            let Some((source, end, next_lsn)) = oldest else { return Ok(removed) };
+            let Some((source, end, next_lsn)) = oldest else { break };
             let id = source.header.segment_id;
             if let Some(sink) = &self.rules.archive
                 && id >= checkpoints.archived_before
@@ -47,6 +47,8 @@ impl Shared {
             self.telemetry.trimmed(id, segments, bytes);
             removed += 1;
         }
+        self.renew_reserve()?;
+        Ok(removed)
     }
 
     /// Whether there is a segment that nobody needs and that could not go.
@@ -85,7 +87,8 @@ impl Shared {
         let is_read = Arc::strong_count(segment.source()) > 1 || segment.opened().is_some();
         let spare = self.dir.join(segment::spare_name(id));
         let is_spare = !is_read && self.spares.wants(len) && self.has_space_for(log_bytes, len);
-        let removed = if is_spare {
+        let is_kept = is_spare || !is_read && !checkpoints.reserve.is_whole();
+        let removed = if is_kept {
             self.vfs.rename(&segment.path, &spare)
         } else {
             self.vfs.remove_file(&segment.path)
@@ -101,7 +104,14 @@ impl Shared {
             sync()?;
         }
         // The old name is gone for good: nothing that is written to the file can come back under it.
-        if is_spare && !self.spares.keep(Spare { path: spare.clone(), len, is_used: true }) {
+        if !is_kept {
+            return Ok(());
+        }
+        // Its space goes from hand to hand: were it given back, whoever fills the disk would take it.
+        if checkpoints.reserve.make_from(&*self.vfs, &self.dir, &spare) {
+            return Ok(());
+        }
+        if !is_spare || !self.spares.keep(Spare { path: spare.clone(), len, is_used: true }) {
             // Another has come meanwhile. Best effort: the next opening tries again.
             let _ = self.vfs.remove_file(&spare);
         }

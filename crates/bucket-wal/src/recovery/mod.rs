@@ -16,6 +16,8 @@ pub(crate) mod survey;
 
 use std::path::{Path, PathBuf};
 
+use bucket_vfs::{OpenMode, Vfs};
+
 use self::carry::{Job, carry};
 use self::cut::Cut;
 use self::lenient::{Lenient, Lost};
@@ -28,11 +30,12 @@ use crate::lsn::Lsn;
 use crate::manifest::Manifests;
 use crate::medium::BLOCK;
 use crate::options::{RecoveryPolicy, VerifyOnOpen, WalOptions};
+use crate::reserve::{self, Reserve};
 use crate::scan::SegmentScan;
 use crate::segment::{self, ROOM};
-use crate::spares::Spares;
+use crate::spares::{Spare, Spares};
 use crate::sync::Arc;
-use crate::writer::{Begun, Writer};
+use crate::writer::{Begun, CommitError, Writer};
 
 /// What opening found: a report for people, and the newest checkpoint for the application.
 #[derive(Clone, Debug)]
@@ -75,6 +78,7 @@ pub(crate) struct Recovered {
     pub(crate) next_lsn: u64,
     pub(crate) manifests: Manifests,
     pub(crate) spares: Arc<Spares>,
+    pub(crate) reserve: Reserve,
 }
 
 /// Reads the log in `dir`, which exists and is locked.
@@ -90,7 +94,7 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
         reading.vfs = Arc::new(Lenient::new(Arc::clone(&options.vfs), Arc::clone(&lost)));
     }
     let vfs = &*reading.vfs;
-    let survey = Survey::of(vfs, dir, options.known)?;
+    let mut survey = Survey::of(vfs, dir, options.known)?;
     let scan = |verify| segments::scan_all(vfs, dir, &survey, verify, options.recovery_threads);
     let mut scans = scan(options.verify)?;
     let mut findings = segments::findings(dir, &survey, &scans);
@@ -135,7 +139,13 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
                 until: u64::MAX,
                 next_lsn: cut.next_lsn,
             };
-            Some(carry(&job).map_err(|error| error.at(dir))?)
+            let mut begun = carry(&job);
+            while is_for_want_of_space(&begun)
+                && (release(vfs, &mut survey.spares) || reserve::release_one(vfs, dir))
+            {
+                begun = carry(&job);
+            }
+            Some(begun.map_err(|error| error.at(dir))?)
         }
         None => planted::old_tail(dir, options, &survey, &scans)?,
     };
@@ -144,6 +154,7 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
     let report = report(options, &survey, &scans, findings, begun.as_ref(), quarantined);
     let last = scans.len().checked_sub(1).map(|nth| cut::end_of(&survey, &scans, nth));
     let last = last.unwrap_or_default();
+    let reserve = reserve(dir, options, &survey, cut.as_ref());
     let spares = Arc::new(spares(dir, options, &survey));
     let epoch = survey.epoch();
     let mut writer = Writer::new(dir.to_owned(), options, log_id, epoch, last, Arc::clone(&spares));
@@ -175,7 +186,42 @@ pub(crate) fn recover(dir: &Path, options: &WalOptions) -> Result<Recovered, Wal
         next_lsn,
         manifests,
         spares,
+        reserve,
     })
+}
+
+fn is_for_want_of_space(begun: &Result<Begun, CommitError>) -> bool {
+    matches!(begun, Err(CommitError::NotWritten(WalError::NoSpace { .. })))
+}
+
+/// Gives the space of spare files back; false when there was none.
+fn release(vfs: &dyn Vfs, spares: &mut Vec<Spare>) -> bool {
+    let before = spares.len();
+    spares.retain(|spare| vfs.remove_file(&spare.path).is_err());
+    spares.len() < before
+}
+
+/// The files in reserve. Where there is no space for them, what was cut off gives it.
+fn reserve(dir: &Path, options: &WalOptions, survey: &Survey, cut: Option<&Cut>) -> Reserve {
+    let vfs = &*options.vfs;
+    if !options.reserve_files {
+        while reserve::release_one(vfs, dir) {}
+        return Reserve::none();
+    }
+    let mut reserve = Reserve::new(options.keep_checkpoints);
+    reserve.make(vfs, dir);
+    if let Some(cut) = cut.filter(|cut| !cut.is_damage && !reserve.is_whole())
+        && let Some(nth) = cut.nth
+    {
+        // Copied, and void by the header of the copy. Best effort, as all of this.
+        let path = dir.join(segment::file_name(survey.chain[nth].segment_id));
+        let shortened =
+            vfs.open(&path, OpenMode::Write).and_then(|file| file.set_len(cut.ending.data_len));
+        if shortened.is_ok() {
+            reserve.make(vfs, dir);
+        }
+    }
+    reserve
 }
 
 /// The files that wait to become segments, no more than wanted; made now, if they are to be.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use bucket_vfs::{EntryKind, OpenMode, Vfs};
 
 use crate::error::WalError;
+use crate::reserve;
 use crate::segment;
 
 /// The name of the directory, within that of the log.
@@ -30,12 +31,16 @@ pub(super) fn keep_copy(vfs: &dyn Vfs, dir: &Path, from: &Path) -> Result<PathBu
     Ok(to)
 }
 
-/// Copies all files of the log but spare ones into a directory that does not exist, durable once this returns.
+/// Copies all files of the log but spare ones and the reserve into a directory that does not exist, durable once this returns.
 pub(super) fn copy_log(vfs: &dyn Vfs, dir: &Path, to: &Path) -> Result<(), WalError> {
     vfs.create_dir(to).map_err(|error| WalError::io("create", to, error))?;
     let entries = vfs.read_dir(dir).map_err(|error| WalError::io("list", dir, error))?;
     for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
-        if entry.name.to_str().is_some_and(segment::is_spare_name) {
+        if entry
+            .name
+            .to_str()
+            .is_some_and(|name| segment::is_spare_name(name) || reserve::is_name(name))
+        {
             continue;
         }
         let from = dir.join(&entry.name);

@@ -199,7 +199,8 @@ fn a_lost_record_that_was_replicated_is_corruption() {
     for (replicated, is_lost) in [(None, false), (Some(lsn.get()), true)] {
         let mut found = manifest::read(&vfs, dir.path(), 1, Features::NONE).unwrap().unwrap();
         (found.durable_lsn, found.replicated_lsn) = (0, replicated);
-        found.write(&vfs, dir.path()).unwrap();
+        let path = manifest::path_of(dir.path(), 1);
+        bucket_vfs::write_atomic(&vfs, &path, &found.encode()).unwrap();
         let opened = Wal::open(dir.path());
         assert_eq!(matches!(opened, Err(WalError::Corrupt { .. })), is_lost, "{opened:?}");
     }
@@ -268,7 +269,9 @@ fn a_checkpoint_that_fails_is_counted_and_tried_again_with_the_next_trigger() {
         let result = wal.housekeep();
         (result.is_ok(), wal.stats().checkpoints, wal.stats().checkpoint_failures)
     };
+    // There is no space for it, and then there is no reserve either.
     disk.inject(Fault::new(FaultKind::NoSpace).on("ckpt"));
+    disk.inject(Fault::new(FaultKind::WriteError).on("reserve"));
     assert_eq!(round(), (false, 0, 1));
     wal.housekeep().unwrap();
     assert_eq!(wal.stats().checkpoints, 0, "not before the next trigger");

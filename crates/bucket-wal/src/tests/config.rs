@@ -18,11 +18,11 @@ fn seen(options: &WalOptions) -> String {
     let WalOptions { segment_bytes, recovery, recovery_threads, verify, backup, .. } = options;
     let WalOptions { sync_policy, sync_method, write_through, lifecycle, .. } = options;
     let WalOptions { checkpoint_policy, keep_checkpoints, housekeeping_by_hand, .. } = options;
-    let WalOptions { spare_segments, fill_spares, .. } = options;
+    let WalOptions { spare_segments, fill_spares, reserve_files, .. } = options;
     format!(
         "{segment_bytes} {recovery:?} {recovery_threads} {verify:?} {backup:?} {sync_policy:?} \
          {sync_method:?} {write_through} {lifecycle} {checkpoint_policy:?} {keep_checkpoints} \
-         {housekeeping_by_hand} {spare_segments} {fill_spares}"
+         {housekeeping_by_hand} {spare_segments} {fill_spares} {reserve_files}"
     )
 }
 
@@ -65,7 +65,8 @@ fn options_that_are_written_and_read_are_the_same_options() {
             .housekeeping_by_hand(true)
             .spare_segments(7)
             .unwrap()
-            .fill_spare_segments(true);
+            .fill_spare_segments(true)
+            .reserve_files(false);
         options.sync_method = method;
         let written = serde_json::to_string(&options.config()).unwrap();
         let back = WalOptions::from_config(&read(&written).unwrap()).unwrap();

@@ -28,7 +28,8 @@ fn new(disk: &SimDisk) -> WalOptions {
 }
 
 fn files(disk: &SimDisk) -> BTreeMap<PathBuf, Vec<u8>> {
-    disk.durable_files().into_iter().filter(|(path, _)| !path.ends_with("LOCK")).collect()
+    let is_ours = |path: &Path| path.extension().is_some();
+    disk.durable_files().into_iter().filter(|(path, _)| is_ours(path)).collect()
 }
 
 /// What the file says that is turned on.
@@ -143,7 +144,7 @@ fn a_checkpoint_that_could_not_be_taken_is_taken_by_the_next_call() {
     let disk = SimDisk::new();
     let (wal, _) = new(&disk).open(DIR).unwrap();
     wal.checkpoint(Lsn::new(1), b"state").unwrap();
-    disk.inject(Fault::new(FaultKind::NoSpace).on("ckpt"));
+    disk.inject(Fault::new(FaultKind::WriteError).on("ckpt"));
     wal.finalize().unwrap_err();
     assert_eq!(wal.format().features, FEATURE);
     disk.clear_faults();

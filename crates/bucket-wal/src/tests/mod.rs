@@ -21,6 +21,8 @@ mod fault_vfs;
 #[cfg(not(bucket_loom))]
 mod format;
 #[cfg(not(bucket_loom))]
+mod full_disk;
+#[cfg(not(bucket_loom))]
 mod fuzz_manifest;
 #[cfg(not(bucket_loom))]
 mod fuzz_segment;

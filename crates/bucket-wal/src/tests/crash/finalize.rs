@@ -24,7 +24,8 @@ struct Script {
 /// Opens the log as a version that knows these features.
 fn open(disk: &SimDisk, known: u32, entropy: u64) -> Result<Wal, WalError> {
     let entropy = Entropy::Counter(Arc::new(AtomicU64::new(entropy)));
-    let options = Wal::options().vfs(disk.mount()).entropy(entropy).known(known);
+    let options =
+        Wal::options().vfs(disk.mount()).entropy(entropy).reserve_files(false).known(known);
     Ok(options.recovery_threads(1).expect("within the bounds").open(Path::new("/log"))?.0)
 }
 

@@ -81,7 +81,8 @@ impl Script {
 
     fn open(&self, disk: &SimDisk, entropy: u64) -> Result<(Wal, crate::Recovery), WalError> {
         let entropy = Entropy::Counter(Arc::new(AtomicU64::new(entropy)));
-        let options = Wal::options().vfs(disk.mount()).entropy(entropy).lifecycle(true);
+        let options = Wal::options().vfs(disk.mount()).entropy(entropy).reserve_files(false);
+        let options = options.lifecycle(true);
         let options = options.segment_size(ByteCount::kib(64)).expect("within the bounds");
         let policy = CheckpointPolicy::never().records(12).expect("above zero");
         let options = options.checkpoints(policy).housekeeping_by_hand(true);

@@ -80,7 +80,7 @@ impl Rig {
         // The same identity, the same salts: the same crash leaves the same bytes.
         self.entropy += 1_000;
         let entropy = Entropy::Counter(Arc::new(AtomicU64::new(self.entropy)));
-        let options = Wal::options().vfs(self.disk.mount()).entropy(entropy);
+        let options = Wal::options().vfs(self.disk.mount()).entropy(entropy).reserve_files(false);
         let options = options.segment_size(ByteCount::kib(64)).expect("within the bounds");
         // One thread, so that the same opening does the same operations.
         let options = options.recovery_threads(1).expect("within the bounds");

@@ -20,7 +20,7 @@ struct Step {
 
 fn open(disk: &SimDisk, entropy: u64) -> Result<Wal, WalError> {
     let entropy = Entropy::Counter(Arc::new(AtomicU64::new(entropy)));
-    let options = Wal::options().vfs(disk.mount()).entropy(entropy);
+    let options = Wal::options().vfs(disk.mount()).entropy(entropy).reserve_files(false);
     let options = options.segment_size(ByteCount::kib(64)).expect("within the bounds");
     Ok(options.recovery_threads(1).expect("within the bounds").open(Path::new("/log"))?.0)
 }
