@@ -20,6 +20,7 @@ mod inspect;
 mod keep;
 #[cfg(feature = "legacy")]
 pub mod legacy;
+mod lenient;
 mod lifecycle;
 mod lsn;
 mod manifest;

@@ -7,7 +7,6 @@
 
 pub(crate) mod carry;
 mod cut;
-mod lenient;
 mod planted;
 pub(crate) mod quarantine;
 mod report;
@@ -20,12 +19,12 @@ use bucket_vfs::{OpenMode, Vfs};
 
 use self::carry::{Job, carry};
 use self::cut::Cut;
-use self::lenient::{Lenient, Lost};
 pub use self::report::{Damage, DamageKind, RecoveryReport, TailState};
 use self::survey::{Finding, Survey};
 use crate::checkpoint::Checkpoint;
 use crate::error::WalError;
 use crate::index::{Index, Segment};
+use crate::lenient::{Lenient, Lost};
 use crate::lsn::Lsn;
 use crate::manifest::Manifests;
 use crate::medium::BLOCK;

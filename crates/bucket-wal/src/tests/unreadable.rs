@@ -8,7 +8,7 @@ use bucket_core::ByteCount;
 
 use super::fault_vfs::{FaultVfs, Faults};
 use crate::sync::{Arc, Ordering};
-use crate::{Lsn, RecoveryPolicy, TailState, Wal, WalError, WalOptions};
+use crate::{Lsn, RecoveryPolicy, TailState, Verdict, Wal, WalError, WalOptions};
 
 fn options(policy: RecoveryPolicy) -> WalOptions {
     Wal::options().segment_size(ByteCount::kib(64)).unwrap().recovery(policy)
@@ -114,4 +114,23 @@ fn a_block_behind_the_newest_record_costs_nothing() {
     let (wal, _) = options(RecoveryPolicy::Salvage).vfs(vfs).open(dir.path()).unwrap();
     faults.unreadable.store(u64::MAX, Ordering::SeqCst);
     assert_eq!(found(&wal).len(), 10);
+}
+
+#[test]
+fn an_inspection_counts_what_cannot_be_read_and_lists_what_that_damages() {
+    let dir = tempfile::tempdir().unwrap();
+    log(dir.path(), 100);
+    let (vfs, faults) = unreadable(IN_THE_FIRST_BLOCK);
+    let options = options(RecoveryPolicy::Strict).vfs(vfs);
+    let found = options.inspect(dir.path()).unwrap();
+    assert_eq!((found.damage.len(), found.unreadable_bytes), (2, 2 * 4_096), "{found}");
+    assert_eq!((found.verdict(), found.records()), (Verdict::Damaged, 92), "{found}");
+    assert!(found.to_string().ends_with("8192 bytes could not be read"), "{found}");
+
+    // Nothing was ever written there, so nothing is damaged; the disk is all the same.
+    faults.unreadable.store(56 << 10, Ordering::SeqCst);
+    let found = options.inspect(dir.path()).unwrap();
+    assert_eq!(found.verdict(), Verdict::Damaged, "{found}");
+    faults.unreadable.store(u64::MAX, Ordering::SeqCst);
+    assert_eq!(options.inspect(dir.path()).unwrap().verdict(), Verdict::Whole);
 }

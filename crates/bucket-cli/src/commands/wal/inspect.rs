@@ -134,6 +134,7 @@ fn summary(kind: &str, found: &Inspection) -> Value {
         "damage": found.damage.len(),
         "spare_files": paths(&found.spare_files),
         "other_files": paths(&found.other_files),
+        "unreadable_bytes": found.unreadable_bytes,
         "moving": found.is_moving,
     })
 }
@@ -190,6 +191,10 @@ fn judgement(found: &Inspection) -> String {
     let records = found.records();
     text.push_str(&format!("; {records} records, {}", ByteCount::new(found.payload_bytes())));
     text.push_str(&format!("; {}", found.format));
+    if found.unreadable_bytes > 0 {
+        let bytes = ByteCount::new(found.unreadable_bytes);
+        text.push_str(&format!("; the disk does not give back {bytes}: copy what is left off it"));
+    }
     if let Some(owner) = &found.owner {
         text.push_str(&format!("; last owner: {owner}"));
     }

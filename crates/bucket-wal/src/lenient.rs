@@ -13,14 +13,14 @@ use crate::sync::{Arc, Mutex};
 
 /// Files whose reading does not fail.
 #[derive(Debug)]
-pub(super) struct Lenient {
+pub(crate) struct Lenient {
     vfs: Arc<dyn Vfs>,
     lost: Arc<Lost>,
 }
 
 /// The blocks that could not be read, each with the file.
 #[derive(Debug)]
-pub(super) struct Lost(Mutex<BTreeSet<(PathBuf, u64)>>);
+pub(crate) struct Lost(Mutex<BTreeSet<(PathBuf, u64)>>);
 
 #[derive(Debug)]
 struct LenientFile {
@@ -35,18 +35,18 @@ const BLOCK: u64 = 4_096;
 const FILL: u8 = 0xee;
 
 impl Lenient {
-    pub(super) fn new(vfs: Arc<dyn Vfs>, lost: Arc<Lost>) -> Self {
+    pub(crate) fn new(vfs: Arc<dyn Vfs>, lost: Arc<Lost>) -> Self {
         Self { vfs, lost }
     }
 }
 
 impl Lost {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Mutex::new(BTreeSet::new()))
     }
 
     /// How many bytes could not be read.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.0.lock().len() as u64 * BLOCK
     }
 }
