@@ -118,7 +118,7 @@ pub(crate) enum Claim {
 
 /// Reads the claimed length of a frame from its first [`HEADER_LEN`] bytes.
 pub(crate) fn claim(header: &[u8; HEADER_LEN]) -> Claim {
-    if header.iter().all(|&byte| byte == 0) {
+    if [0, 8, 16].iter().all(|&at| le_u64(&header[at..]) == 0) {
         return Claim::Unwritten;
     }
     let body_len = le_u32(&header[4..8]) as usize;
@@ -165,11 +165,13 @@ pub(crate) struct Outline {
 /// Verifies header and table of the frame that `bytes` is said to hold; `bytes` has the claimed length.
 /// `None` when anything about them is wrong. Allocates nothing.
 pub(crate) fn outline(bytes: &[u8], seed: &Hasher, offset: u64) -> Option<Outline> {
-    let header: &[u8; HEADER_LEN] = bytes.first_chunk()?;
-    let Claim::Len(len) = claim(header) else { return None };
-    if bytes.len() < len {
-        return None;
-    }
+    let Claim::Len(len) = claim(bytes.first_chunk()?) else { return None };
+    outline_of(bytes.get(..len)?, seed, offset)
+}
+
+/// The same of exactly as many bytes as its [`claim`] says.
+pub(crate) fn outline_of(bytes: &[u8], seed: &Hasher, offset: u64) -> Option<Outline> {
+    let (header, len) = (bytes.first_chunk::<HEADER_LEN>()?, bytes.len());
     let body_len = le_u32(&header[4..8]) as usize;
     let count = le_u32(&[header[17], header[18], header[19], 0]) as usize;
     let body_end = HEADER_LEN + body_len;
@@ -293,6 +295,11 @@ pub(crate) fn crc_of_few(crc: u32, bytes: &[u8]) -> u32 {
     for eight in eights {
         let word = u64::from_le_bytes(*eight) ^ u64::from(crc);
         crc = (0..8).fold(0, |crc, n| crc ^ CRC_TABLES[7 - n][(word >> (8 * n)) as usize & 0xff]);
+    }
+    let (fours, rest) = rest.as_chunks::<4>();
+    for four in fours {
+        let word = u32::from_le_bytes(*four) ^ crc;
+        crc = (0..4).fold(0, |crc, n| crc ^ CRC_TABLES[3 - n][(word >> (8 * n)) as usize & 0xff]);
     }
     for byte in rest {
         crc = crc >> 8 ^ CRC_TABLES[0][((crc ^ u32::from(*byte)) & 0xff) as usize];

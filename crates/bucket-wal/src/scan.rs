@@ -136,18 +136,22 @@ pub(crate) fn scan_with(
 
     loop {
         let at = found.end;
-        let problem = match frame_at(&mut window, &seed, at, found.chain).map_err(read)? {
-            At::End if known.data_len == Some(at) => return Ok(found),
-            At::End if known.data_len.is_none() && !found.was_cut(header, file_len, file_len) => {
+        let problem = match frame_at(&mut window, &seed, at, found.chain) {
+            Err(error) => return Err(read(error)),
+            Ok(At::Frame(frame, bad, chain)) if bad.is_empty() && found.may_follow(&frame) => {
+                let before = found.chain.unwrap_or_default();
+                show(&mut window, &frame, at, &bad, before, visit).map_err(read)?;
+                found.take(&frame, at, 0, chain);
+                continue;
+            }
+            Ok(At::End) if known.data_len == Some(at) => return Ok(found),
+            Ok(At::End)
+                if known.data_len.is_none() && !found.was_cut(header, file_len, file_len) =>
+            {
                 return Ok(found);
             }
-            At::Frame(frame, bad, chain) if found.may_follow(&frame) => {
+            Ok(At::Frame(frame, bad, chain)) if found.may_follow(&frame) => {
                 let before = found.chain.unwrap_or_default();
-                if bad.is_empty() {
-                    show(&mut window, &frame, at, &bad, before, visit).map_err(read)?;
-                    found.take(&frame, at, 0, chain);
-                    continue;
-                }
                 // The header is intact and a payload is not: an interrupted write of several
                 // sectors, or damage to single records.
                 let after = (at + frame.len as u64, frame.next_lsn());
@@ -166,8 +170,8 @@ pub(crate) fn scan_with(
                 }
                 DamageKind::Record
             }
-            At::Frame(..) => DamageKind::Order,
-            At::End | At::Nothing => DamageKind::Frame,
+            Ok(At::Frame(..)) => DamageKind::Order,
+            Ok(At::End | At::Nothing) => DamageKind::Frame,
         };
 
         let mut durable = known.data_len.is_some() || found.next_lsn <= known.durable_lsn;
@@ -309,10 +313,14 @@ fn frame_at(window: &mut Window<'_>, seed: &Hasher, at: u64, chain: Option<u32>)
     let claim = frame::claim(header.first_chunk().unwrap_or(&[0; frame::HEADER_LEN]));
     let Claim::Len(len) = claim else { return Ok(At::Nothing) };
     let Some(bytes) = window.bytes(at, len)? else { return Ok(At::Nothing) };
-    Ok(match frame::outline(bytes, seed, at) {
+    Ok(match frame::outline_of(bytes, seed, at) {
         Some(frame) => {
-            let bad = (0..).zip(frame.payloads(bytes)).filter(|(_, (_, intact))| !intact);
-            let bad = bad.map(|(n, _)| n).collect();
+            let mut bad = Vec::new();
+            for (n, (_, intact)) in (0..).zip(frame.payloads(bytes)) {
+                if !intact {
+                    bad.push(n);
+                }
+            }
             let chain = chain.map(|chain| frame.extend_chain(chain, bytes));
             At::Frame(frame, bad, chain)
         }
@@ -430,7 +438,7 @@ pub(crate) struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    const AHEAD: usize = 1 << 20;
+    const AHEAD: usize = 256 << 10;
 
     pub(crate) const fn new(file: &'a dyn VfsFile, len: u64) -> Self {
         Self { file, len, start: 0, buf: Vec::new() }
