@@ -3,6 +3,8 @@
 #[cfg(not(bucket_loom))]
 mod archive;
 #[cfg(not(bucket_loom))]
+mod backup;
+#[cfg(not(bucket_loom))]
 mod behaviour;
 #[cfg(not(bucket_loom))]
 mod checkpoints;
