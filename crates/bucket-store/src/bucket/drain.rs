@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bucket_core::{Ctx, OpKind, Tick};
 use bucket_remote::{Body, Digest, Meta, Precondition, PutOptions, RemoteErrorKind};
-use bucket_wal::WalError;
+use bucket_wal::{Lsn, WalError};
 use sha2::Digest as _;
 use sha2::Sha256;
 
@@ -91,7 +91,7 @@ fn run(inner: &Arc<Inner>, job: &Job) {
         && settle(inner, &settled)
     {
         let mut state = inner.state.lock();
-        state.engine.settled(&settled.key, inner.clock.now());
+        state.engine.go_on(&settled.key, inner.clock.now());
         drop(state);
         inner.changed.notify_all();
     }
@@ -106,9 +106,9 @@ fn settle(inner: &Arc<Inner>, settled: &Settled) -> bool {
         _ => None,
     };
     let record = StoreRecord::Settled { lsn: settled.op.lsn, version: version.clone() }.encode();
-    loop {
-        match inner.wal.submit_reserved(&record).and_then(bucket_wal::Ticket::wait) {
-            Ok(_) => break,
+    let lsn = loop {
+        match log_settlement(inner, &record) {
+            Ok(lsn) => break lsn,
             Err(WalError::NoSpace { .. }) if inner.release_reserve() => {}
             Err(WalError::NoSpace { .. }) if inner.cancel.sleep(Duration::from_secs(1)) => {}
             Err(WalError::NoSpace { .. } | WalError::Closed) => return false,
@@ -117,9 +117,11 @@ fn settle(inner: &Arc<Inner>, settled: &Settled) -> bool {
                 return false;
             }
         }
-    }
+    };
+    // Under one lock: a checkpoint has the settlement in its catalog, or replays it.
     let mut state = inner.state.lock();
     state.settled += 1;
+    state.engine.settled(&settled.op, lsn);
     if settled.known.is_some() {
         state.catalog.settle(&settled.key, settled.op.lsn, version);
     }
@@ -129,6 +131,21 @@ fn settle(inner: &Arc<Inner>, settled: &Settled) -> bool {
         inner.blobs.remove(name);
     }
     true
+}
+
+/// Gives the settlement to the log and waits until it is durable.
+fn log_settlement(inner: &Inner, record: &[u8]) -> Result<Lsn, WalError> {
+    // Number and account under one lock, so that no checkpoint comes between.
+    let mut state = inner.state.lock();
+    let ticket = inner.wal.submit_reserved(record)?;
+    let lsn = ticket.lsn();
+    state.engine.settling(lsn);
+    drop(state);
+    let durable = ticket.wait();
+    if matches!(durable, Err(WalError::NoSpace { .. })) {
+        inner.state.lock().engine.not_settled(lsn);
+    }
+    durable
 }
 
 /// One attempt: looks where it must, sends where it should, and says what came of it.

@@ -108,7 +108,7 @@ pub enum Parked {
     Quota,
 }
 
-/// An operation that is done with.
+/// An operation that is done with, as soon as the log says so: until [`Engine::settled`] it counts.
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) key: Key,
@@ -160,7 +160,11 @@ pub(crate) struct Engine {
     parked: Option<(Tick, Parked)>,
     /// Until then any key may be changed by a request of a process that died.
     recovered_until: Tick,
+    /// Of operations whose settlement is not durable.
     numbers: BTreeSet<Lsn>,
+    /// Of records that the log was given and that the catalog does not know of: operations that are not
+    /// acknowledged, settlements that are not durable.
+    unapplied: BTreeSet<Lsn>,
     pending_bytes: u64,
     jitter: u64,
 }
@@ -174,6 +178,7 @@ impl Engine {
             parked: None,
             recovered_until: Tick::ZERO,
             numbers: BTreeSet::new(),
+            unapplied: BTreeSet::new(),
             pending_bytes: 0,
             jitter: seed,
         }
@@ -197,6 +202,7 @@ impl Engine {
     /// Takes an operation that has its number and is not durable yet. Numbers only grow.
     pub(crate) fn register(&mut self, key: Key, op: Op, known: Known) {
         self.numbers.insert(op.lsn);
+        self.unapplied.insert(op.lsn);
         self.pending_bytes += op.cost;
         let tainted_until = self.recovered_until;
         let lane = self.lanes.entry(key).or_insert_with(|| Lane {
@@ -216,6 +222,7 @@ impl Engine {
 
     /// The operation is durable: from now on it is visible and may be sent.
     pub(crate) fn acknowledge(&mut self, key: &Key, lsn: Lsn) {
+        self.unapplied.remove(&lsn);
         let Some(lane) = self.lanes.get_mut(key) else { return };
         if let Some(entry) = lane.ops.iter_mut().find(|entry| entry.op.lsn == lsn) {
             entry.acknowledged = true;
@@ -229,6 +236,7 @@ impl Engine {
         let Some(at) = lane.ops.iter().position(|entry| entry.op.lsn == lsn) else { return };
         if let Some(entry) = lane.ops.remove(at) {
             self.numbers.remove(&lsn);
+            self.unapplied.remove(&lsn);
             self.pending_bytes -= entry.op.cost;
         }
         self.make_ready(key);
@@ -264,11 +272,17 @@ impl Engine {
         })
     }
 
-    /// The oldest operation that is not settled.
+    /// The oldest operation whose settlement is not durable.
     pub(crate) fn frontier(&self) -> Option<Lsn> {
         self.numbers.first().copied()
     }
 
+    /// The oldest record that the log may hold and the catalog does not know of.
+    pub(crate) fn oldest_unapplied(&self) -> Option<Lsn> {
+        self.unapplied.first().copied()
+    }
+
+    /// The operations whose settlement is not durable: how many, and what they cost.
     pub(crate) fn pending(&self) -> (u64, u64) {
         (self.numbers.len() as u64, self.pending_bytes)
     }
@@ -307,8 +321,6 @@ impl Engine {
             && (lane.applied || !lane.maybe_sent)
         {
             let Some(Entry { op, .. }) = lane.ops.pop_front() else { break };
-            self.numbers.remove(&op.lsn);
-            self.pending_bytes -= op.cost;
             let known = lane.applied.then(|| lane.known.clone());
             replaced.push(Settled { key: key.clone(), op, known });
             lane.start_over();
@@ -325,7 +337,7 @@ impl Engine {
     }
 
     /// The end of a job. Returns the operation if that settles it; the key then rests until
-    /// [`Engine::settled`], so that a newer operation is never sent before the log knows that the
+    /// [`Engine::go_on`], so that a newer operation is never sent before the log knows that the
     /// older one is done with, and recovery finds that at most the oldest was sent.
     pub(crate) fn complete(&mut self, job: &Job, outcome: Outcome, now: Tick) -> Option<Settled> {
         let late = now.after(self.late_window());
@@ -380,8 +392,6 @@ impl Engine {
             }
         }
         if let Some(Entry { op, .. }) = settled {
-            self.numbers.remove(&op.lsn);
-            self.pending_bytes -= op.cost;
             lane.start_over();
             return Some(Settled { key: key.clone(), op, known: Some(lane.known.clone()) });
         }
@@ -390,8 +400,27 @@ impl Engine {
         None
     }
 
-    /// The settlement is durable; the key goes on.
-    pub(crate) fn settled(&mut self, key: &Key, now: Tick) {
+    /// The log was given a settlement, as this record.
+    pub(crate) fn settling(&mut self, record: Lsn) {
+        self.unapplied.insert(record);
+    }
+
+    /// The log did not take it after all.
+    pub(crate) fn not_settled(&mut self, record: Lsn) {
+        self.unapplied.remove(&record);
+    }
+
+    /// The settlement is durable, as this record, and the catalog knows of it: the operation takes no room
+    /// any more.
+    pub(crate) fn settled(&mut self, op: &Op, record: Lsn) {
+        self.unapplied.remove(&record);
+        if self.numbers.remove(&op.lsn) {
+            self.pending_bytes -= op.cost;
+        }
+    }
+
+    /// The newest settlement of the key is durable; the key goes on.
+    pub(crate) fn go_on(&mut self, key: &Key, now: Tick) {
         let Some(lane) = self.lanes.get_mut(key) else { return };
         lane.in_flight = false;
         self.make_ready(key);

@@ -94,6 +94,14 @@ fn unsafe_for_late() -> Outcome {
     Outcome::Applied { now_known: version("v"), conditional: false }
 }
 
+/// The log has the settlements, from this record on.
+fn settle(engine: &mut Engine, record: u64, settled: &[Settled]) {
+    for (record, settled) in (record..).zip(settled) {
+        engine.settling(Lsn::new(record));
+        engine.settled(&settled.op, Lsn::new(record));
+    }
+}
+
 fn lsns(settled: &[Settled]) -> Vec<u64> {
     settled.iter().map(|settled| settled.op.lsn.get()).collect()
 }
@@ -109,7 +117,7 @@ fn a_key_has_one_operation_in_flight_and_another_key_does_not_wait_for_it() {
     assert_eq!(wait(&mut engine, at(0)), None, "a is in flight");
     assert!(engine.complete(&first, safe(), at(1)).is_some());
     assert_eq!(wait(&mut engine, at(1)), None, "a rests until its settlement is durable");
-    engine.settled(&key("a"), at(1));
+    engine.go_on(&key("a"), at(1));
     let next = start_one(&mut engine, at(1));
     assert_eq!((next.op.lsn, next.known, next.verify), (Lsn::new(2), version("v"), false));
 }
@@ -138,6 +146,44 @@ fn what_was_forgotten_is_not_sent_and_takes_no_room() {
 }
 
 #[test]
+fn an_operation_counts_until_its_settlement_is_durable() {
+    let mut engine = conditional();
+    accept(&mut engine, "a", put(1));
+    let job = start_one(&mut engine, at(0));
+    let settled = engine.complete(&job, safe(), at(0)).unwrap();
+    assert!(engine.newest("a").is_none(), "the remote has it");
+    assert_eq!((engine.pending(), engine.frontier()), ((1, 10), Some(Lsn::new(1))));
+    engine.settling(Lsn::new(2));
+    assert_eq!(engine.pending(), (1, 10));
+    engine.settled(&settled.op, Lsn::new(2));
+    assert_eq!((engine.pending(), engine.frontier()), ((0, 0), None));
+}
+
+/// A checkpoint that had replay start behind one of them would leave what it says out of the catalog.
+#[test]
+fn what_the_catalog_does_not_know_of_is_told() {
+    let mut engine = conditional();
+    assert_eq!(engine.oldest_unapplied(), None);
+    engine.register(key("a"), put(1), Known::Unknown);
+    engine.register(key("b"), put(2), Known::Unknown);
+    assert_eq!(engine.oldest_unapplied(), Some(Lsn::new(1)));
+    engine.acknowledge(&key("a"), Lsn::new(1));
+    assert_eq!(engine.oldest_unapplied(), Some(Lsn::new(2)));
+    engine.forget(&key("b"), Lsn::new(2));
+    assert_eq!(engine.oldest_unapplied(), None);
+    let job = start_one(&mut engine, at(0));
+    let settled = engine.complete(&job, safe(), at(0)).unwrap();
+    assert_eq!(engine.oldest_unapplied(), None);
+    engine.settling(Lsn::new(3));
+    engine.not_settled(Lsn::new(3));
+    assert_eq!(engine.oldest_unapplied(), None);
+    engine.settling(Lsn::new(4));
+    assert_eq!(engine.oldest_unapplied(), Some(Lsn::new(4)));
+    engine.settled(&settled.op, Lsn::new(4));
+    assert_eq!(engine.oldest_unapplied(), None);
+}
+
+#[test]
 fn operations_that_were_never_sent_are_replaced_by_the_newest() {
     let mut engine = conditional();
     for lsn in 1..=4 {
@@ -148,6 +194,7 @@ fn operations_that_were_never_sent_are_replaced_by_the_newest() {
     assert_eq!(job.op.lsn, Lsn::new(4), "the fifth is not durable yet");
     assert_eq!(lsns(&replaced), [1, 2, 3]);
     assert!(replaced.iter().all(|settled| settled.known.is_none()));
+    settle(&mut engine, 6, &replaced);
     assert_eq!((engine.pending(), engine.frontier()), ((2, 20), Some(Lsn::new(4))));
 }
 
@@ -184,7 +231,7 @@ fn what_recovery_found_is_looked_for_before_it_is_sent_and_only_the_oldest() {
     let job = start_one(&mut engine, at(0));
     assert_eq!((job.op.lsn, job.verify, &job.known), (Lsn::new(1), true, &version("old")));
     assert!(engine.complete(&job, safe(), at(1)).is_some());
-    engine.settled(&key("a"), at(1));
+    engine.go_on(&key("a"), at(1));
     let job = start_one(&mut engine, at(1));
     assert_eq!((job.op.lsn, job.verify), (Lsn::new(2), false));
 }
@@ -238,7 +285,8 @@ fn an_unconditional_put_is_confirmed_when_nothing_late_can_undo_it() {
     assert_eq!(wait(&mut engine, at(2)), Some(at(100)));
     let job = start_one(&mut engine, at(100));
     assert!(job.confirm && job.known == version("v"));
-    assert!(engine.complete(&job, unsafe_for_late(), at(101)).is_some());
+    let settled = engine.complete(&job, unsafe_for_late(), at(101)).unwrap();
+    settle(&mut engine, 2, &[settled]);
     assert_eq!((engine.pending(), engine.frontier()), ((0, 0), None));
 }
 
@@ -317,7 +365,7 @@ fn the_taint_of_a_key_outlives_its_last_operation() {
     engine.complete(&job, Outcome::Ambiguous, at(0));
     let job = start_one(&mut engine, at(1));
     engine.complete(&job, safe(), at(1));
-    engine.settled(&key("a"), at(1));
+    engine.go_on(&key("a"), at(1));
     engine.sweep(at(1));
     accept(&mut engine, "a", delete(2));
     assert_eq!(wait(&mut engine, at(2)), Some(at(100)), "the late put may still come");
@@ -335,7 +383,7 @@ fn a_sweep_does_not_end_the_rest_of_a_key() {
     engine.sweep(at(1));
     accept(&mut engine, "a", put(2));
     assert_eq!(wait(&mut engine, at(1)), None, "the first is not settled in the log yet");
-    engine.settled(&key("a"), at(1));
+    engine.go_on(&key("a"), at(1));
     assert_eq!(start_one(&mut engine, at(1)).op.lsn, Lsn::new(2));
 }
 
@@ -350,7 +398,7 @@ fn forgetting_an_operation_does_not_end_the_rest_of_its_key() {
     engine.forget(&key("a"), Lsn::new(2));
     accept(&mut engine, "a", put(3));
     assert_eq!(wait(&mut engine, at(0)), None, "the first is not settled in the log yet");
-    engine.settled(&key("a"), at(0));
+    engine.go_on(&key("a"), at(0));
     assert_eq!(start_one(&mut engine, at(0)).op.lsn, Lsn::new(3));
 }
 
@@ -452,8 +500,8 @@ struct Model {
     /// Accepted and neither settled nor forgotten: key, cost, durable.
     open: BTreeMap<u64, (Key, u64, bool)>,
     in_flight: Vec<Job>,
-    /// Keys whose settlement is not durable yet.
-    resting: Vec<Key>,
+    /// Keys whose settlement is not durable yet, the operation, and the record that settles it.
+    resting: Vec<(Key, Op, u64)>,
     settled: BTreeMap<Key, u64>,
 }
 
@@ -510,8 +558,8 @@ impl Model {
             }
             Step::Settled(at) => {
                 if !self.resting.is_empty() {
-                    let name = self.resting.swap_remove(at.index(self.resting.len()));
-                    self.engine.settled(&name, self.now);
+                    let rest = self.resting.swap_remove(at.index(self.resting.len()));
+                    self.rested(&rest);
                 }
             }
             Step::Sweep => self.engine.sweep(self.now),
@@ -527,7 +575,8 @@ impl Model {
         let mut replaced = Vec::new();
         let next = self.engine.next(self.now, &mut replaced);
         for settled in &replaced {
-            self.settle(settled);
+            let record = self.settle(settled);
+            self.engine.settled(&settled.op, Lsn::new(record));
         }
         match next {
             Next::Wait(until) => Some(until),
@@ -539,7 +588,8 @@ impl Model {
                 assert_eq!(first.map(|(&lsn, _)| lsn), Some(job.op.lsn.get()), "out of order");
                 let busy = self.in_flight.iter().any(|other| other.key == job.key);
                 assert!(!busy, "two of {} in flight", job.key);
-                assert!(!self.resting.contains(&job.key), "{} does not rest", job.key);
+                let rests = self.resting.iter().any(|(key, ..)| *key == job.key);
+                assert!(!rests, "{} does not rest", job.key);
                 self.in_flight.push(*job);
                 None
             }
@@ -549,24 +599,39 @@ impl Model {
     fn complete(&mut self, job: &Job, outcome: Outcome) {
         if let Some(settled) = self.engine.complete(job, outcome, self.now) {
             assert_eq!(settled.op.lsn, job.op.lsn);
-            self.settle(&settled);
-            self.resting.push(job.key.clone());
+            let record = self.settle(&settled);
+            self.resting.push((job.key.clone(), settled.op, record));
         }
     }
 
-    fn settle(&mut self, settled: &Settled) {
+    /// The settlement is durable.
+    fn rested(&mut self, (name, op, record): &(Key, Op, u64)) {
+        self.engine.settled(op, Lsn::new(*record));
+        self.engine.go_on(name, self.now);
+    }
+
+    /// The log is given the settlement, as a record with a number that is returned.
+    fn settle(&mut self, settled: &Settled) -> u64 {
         let lsn = settled.op.lsn.get();
         let before = self.settled.insert(settled.key.clone(), lsn);
         assert!(before.is_none_or(|before| before < lsn), "{lsn} is settled after {before:?}");
         assert!(self.open.remove(&lsn).is_some(), "{lsn} is settled twice");
+        self.last_lsn += 1;
+        self.engine.settling(Lsn::new(self.last_lsn));
+        self.last_lsn
     }
 
     fn check(&self) {
-        let (count, cost) =
-            self.open.values().fold((0, 0), |(count, sum), (_, cost, _)| (count + 1, sum + cost));
-        assert_eq!(self.engine.pending(), (count, cost));
-        let first = self.open.keys().next().map(|&lsn| Lsn::new(lsn));
+        let resting = self.resting.iter().map(|(_, op, _)| (op.lsn.get(), op.cost));
+        let all = self.open.iter().map(|(&lsn, (_, cost, _))| (lsn, *cost)).chain(resting);
+        let all: BTreeMap<u64, u64> = all.collect();
+        assert_eq!(self.engine.pending(), (all.len() as u64, all.values().sum()));
+        let first = all.keys().next().map(|&lsn| Lsn::new(lsn));
         assert_eq!(self.engine.frontier(), first);
+        let accepted = self.open.iter().filter(|(_, (_, _, durable))| !durable);
+        let settling = self.resting.iter().map(|(.., record)| *record);
+        let unapplied = accepted.map(|(&lsn, _)| lsn).chain(settling).min().map(Lsn::new);
+        assert_eq!(self.engine.oldest_unapplied(), unapplied);
         for n in 0..4 {
             let name = key(&format!("k{n}"));
             let newest = self.open.iter().rev().find(|(_, (k, _, durable))| *k == name && *durable);
@@ -586,8 +651,8 @@ impl Model {
                 let outcome = outcome_of(0, &job);
                 self.complete(&job, outcome);
             }
-            for name in std::mem::take(&mut self.resting) {
-                self.engine.settled(&name, self.now);
+            for rest in std::mem::take(&mut self.resting) {
+                self.rested(&rest);
             }
             self.check();
             if self.open.is_empty() {
