@@ -10,14 +10,19 @@
 pub enum Bug {
     /// A put is acknowledged before the sync of its blob.
     AcknowledgeBeforeSync,
-    /// A checkpoint calls operations settled that are still pending.
+    /// A checkpoint is taken before the catalog that it names is written.
     CheckpointBeforeData,
     /// A blob is given up when it is sent, not when the remote has it.
     EvictUndrained,
     /// The name of a blob is not synced.
     NoDirectorySync,
+    /// The log says that an operation is settled before it is sent.
+    SettleBeforeSent,
     /// Opening does not replay the log.
     SkipReplay,
+    /// The log counts a copy forward before it is durable, and the segment that it was copied from goes.
+    #[cfg(bucket_planted)]
+    SurvivorBeforeDurable,
 }
 
 /// Which bug is planted in one bucket.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use bucket_vfs::{OpenMode, Vfs, write_atomic};
-use bucket_wal::{Recovery, RecoveryPolicy, Wal};
+use bucket_wal::{CheckpointPolicy, Recovery, RecoveryPolicy, Wal};
 
 use crate::bucket::config::BucketBuilder;
 use crate::bucket::error::StoreError;
@@ -63,8 +63,18 @@ pub(crate) fn open_log(
 ) -> Result<(Wal, Recovery, Option<String>), StoreError> {
     let options = Wal::options()
         .vfs(Arc::clone(&config.vfs))
+        .lifecycle(true)
+        // The keeper does both: a checkpoint of the log alone would know of no catalog.
+        .housekeeping_by_hand(true)
+        .checkpoints(CheckpointPolicy::never())
         .segment_size(config.segment_size)
         .map_err(|error| StoreError::Directory { path: dir.to_owned(), why: error.to_string() })?;
+    #[cfg(bucket_planted)]
+    let options = if config.planted.has(crate::Bug::SurvivorBeforeDurable) {
+        options.planted(bucket_wal::Bug::SurvivorBeforeDurable)
+    } else {
+        options
+    };
     match options.clone().open(dir.join("wal")) {
         Ok((wal, recovery)) => Ok((wal, recovery, None)),
         Err(error) if error.is_damage() => {

@@ -8,7 +8,8 @@ use bucket_vfs::{OpenMode, Vfs, write_atomic};
 use crate::bucket::error::StoreError;
 
 const DESCRIPTION: &str = "BUCKET";
-const DESCRIPTION_TEXT: &str = "bucket directory, format 1\n";
+const DESCRIPTION_TEXT: &str = "bucket directory, format 2\n";
+const OLD_TEXT: &str = "bucket directory, format 1\n";
 /// Room that is given up when the disk is full, so that settlements, which free space, can be written.
 pub(crate) const RESERVE: &str = "reserve";
 const RESERVE_LEN: usize = 256 << 10;
@@ -31,6 +32,9 @@ pub(crate) fn prepare_directory(vfs: &dyn Vfs, dir: &Path) -> Result<(), StoreEr
     let directory = |why: &str| StoreError::Directory { path: dir.to_owned(), why: why.to_owned() };
     match read_text(vfs, &dir.join(DESCRIPTION))? {
         Some(text) if text == DESCRIPTION_TEXT => Ok(()),
+        Some(text) if text == OLD_TEXT => {
+            Err(StoreError::OldFormat { path: dir.to_owned(), format: 1 })
+        }
         Some(_) => Err(directory("its file BUCKET names another format; use a newer version")),
         None => {
             // The settings and an interrupted first opening may be there, and nothing else.

@@ -14,7 +14,7 @@ use sha2::Sha256;
 
 use crate::bucket::engine::{Job, Known, Next, Outcome, Parked, PendingChange, Settled};
 use crate::bucket::inner::{Inner, State};
-use crate::bucket::record::{Change, Payload, StoreRecord};
+use crate::bucket::record::{Change, OpRecord, Payload, Settlement};
 use crate::planted::Bug;
 use crate::resilient::ResilientError;
 use crate::sync::{Arc, MutexGuard};
@@ -75,6 +75,9 @@ pub(crate) fn turn<'a>(
 
 /// One job from attempt to settlement.
 fn run(inner: &Arc<Inner>, job: &Job) {
+    if inner.config.planted.has(Bug::SettleBeforeSent) {
+        settle_early(inner, job);
+    }
     let outcome = attempt(inner, job);
     if inner.config.planted.has(Bug::EvictUndrained)
         && let PendingChange::Put { blob: Some(name), .. } = &job.op.change
@@ -101,14 +104,22 @@ fn run(inner: &Arc<Inner>, job: &Job) {
 /// Records durably that an operation is done with, and frees what it held. False when the log is of no
 /// more use; the operation will then be sent again by the next owner, which does no harm.
 fn settle(inner: &Arc<Inner>, settled: &Settled) -> bool {
-    let version = match &settled.known {
-        Some(Known::Version(version)) => Some(version.clone()),
-        _ => None,
-    };
-    let record = StoreRecord::Settled { lsn: settled.op.lsn, version: version.clone() }.encode();
+    let note = settled.known.as_ref().map(|known| Settlement {
+        key: settled.key.clone(),
+        version: match known {
+            Known::Version(version) => Some(version.clone()),
+            Known::Absent | Known::Unknown => None,
+        },
+    });
+    let encoded = note.as_ref().map(Settlement::encode);
     let lsn = loop {
-        match log_settlement(inner, &record) {
+        match log_settlement(inner, settled.op.lsn, encoded.as_deref()) {
             Ok(lsn) => break lsn,
+            Err(WalError::NotPending { lsn })
+                if inner.config.planted.has(Bug::SettleBeforeSent) =>
+            {
+                break lsn;
+            }
             Err(WalError::NoSpace { .. }) if inner.release_reserve() => {}
             Err(WalError::NoSpace { .. }) if inner.cancel.sleep(Duration::from_secs(1)) => {}
             Err(WalError::NoSpace { .. } | WalError::Closed) => return false,
@@ -122,8 +133,8 @@ fn settle(inner: &Arc<Inner>, settled: &Settled) -> bool {
     let mut state = inner.state.lock();
     state.settled += 1;
     state.engine.settled(&settled.op, lsn);
-    if settled.known.is_some() {
-        state.catalog.settle(&settled.key, settled.op.lsn, version);
+    if let Some(note) = note {
+        state.catalog.settle(&note.key, settled.op.lsn, note.version);
     }
     drop(state);
     inner.changed.notify_all();
@@ -133,11 +144,15 @@ fn settle(inner: &Arc<Inner>, settled: &Settled) -> bool {
     true
 }
 
-/// Gives the settlement to the log and waits until it is durable.
-fn log_settlement(inner: &Inner, record: &[u8]) -> Result<Lsn, WalError> {
+/// Gives the settlement to the log and waits until it is durable. Without a note the operation never
+/// reached the remote.
+fn log_settlement(inner: &Inner, op: Lsn, note: Option<&[u8]>) -> Result<Lsn, WalError> {
     // Number and account under one lock, so that no checkpoint comes between.
     let mut state = inner.state.lock();
-    let ticket = inner.wal.submit_reserved(record)?;
+    let ticket = match note {
+        Some(note) => inner.wal.complete_with(op, note)?,
+        None => inner.wal.abort(op, "replaced")?,
+    };
     let lsn = ticket.lsn();
     state.engine.settling(lsn);
     drop(state);
@@ -146,6 +161,14 @@ fn log_settlement(inner: &Inner, record: &[u8]) -> Result<Lsn, WalError> {
         inner.state.lock().engine.not_settled(lsn);
     }
     durable
+}
+
+/// The bug: says that the remote has what it was not given yet.
+fn settle_early(inner: &Inner, job: &Job) {
+    let note = Settlement { key: job.key.clone(), version: None }.encode();
+    if let Ok(lsn) = log_settlement(inner, job.op.lsn, Some(&note)) {
+        inner.state.lock().engine.not_settled(lsn);
+    }
 }
 
 /// One attempt: looks where it must, sends where it should, and says what came of it.
@@ -285,11 +308,8 @@ fn load(inner: &Inner, job: &Job, digest: Digest) -> Option<Body> {
 
 /// The content that is in the record of an accepted put.
 pub(crate) fn inline_body(record: &[u8]) -> Option<Body> {
-    match StoreRecord::decode(record)? {
-        StoreRecord::Accepted {
-            change: Change::Put { payload: Payload::Inline(bytes), .. },
-            ..
-        } => Some(Body::from(bytes.to_vec())),
+    match OpRecord::decode(record)?.change {
+        Change::Put { payload: Payload::Inline(bytes), .. } => Some(Body::from(bytes.to_vec())),
         _ => None,
     }
 }

@@ -100,6 +100,18 @@ pub enum StoreError {
         /// The name.
         key: Key,
     },
+    /// The directory was written by an earlier version, in a format that was never released.
+    #[error(
+        "{} has format {format}, which only versions before the first release used, and this one cannot \
+         read; nothing was changed; drain it with the version that wrote it, and begin a new directory",
+        path.display()
+    )]
+    OldFormat {
+        /// The directory.
+        path: PathBuf,
+        /// The number of the format.
+        format: u32,
+    },
     /// The reader that was given to `put` failed.
     #[error("the content could not be read; nothing was accepted")]
     Read {
@@ -148,6 +160,7 @@ impl StoreError {
             | Self::Directory { .. }
             | Self::FlushTimeout { .. }
             | Self::NotFound { .. }
+            | Self::OldFormat { .. }
             | Self::Refused { .. }
             | Self::Remote(_) => Durability::Safe,
             Self::Closed

@@ -1,5 +1,6 @@
 //! What the handle of a bucket, its drain threads and its keeper share, and how it is opened.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::bucket::directory::{RESERVE, describe, keep_reserve, prepare_director
 use crate::bucket::engine::{Engine, EngineConfig};
 use crate::bucket::error::StoreError;
 use crate::bucket::keeper::CheckpointState;
-use crate::bucket::replay::replay;
+use crate::bucket::replay::{recover_pending, replay_catalog};
 use crate::planted::Bug;
 use crate::resilient::ResilientRemote;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, Ordering};
@@ -126,12 +127,11 @@ impl Inner {
         // The incarnation is random, and its lower half is as good a seed as any.
         let mut engine = Engine::new(engine_config, incarnation as u64);
         engine.after_crash(clock.now());
-        let from = if config.planted.has(Bug::SkipReplay) {
-            wal.durable_lsn().next()
-        } else {
-            recovery.replay_from()
-        };
-        let blobs_needed = replay(dir, &wal, from, &*clock, &mut engine, &mut catalog)?;
+        let mut blobs_needed = HashSet::new();
+        if !config.planted.has(Bug::SkipReplay) {
+            replay_catalog(dir, &wal, recovery.replay_from(), &mut catalog)?;
+            blobs_needed = recover_pending(dir, &wal, &*clock, &mut engine, &mut catalog)?;
+        }
         if degraded.is_none() {
             blobs
                 .collect(&blobs_needed)

@@ -18,25 +18,27 @@ pub(crate) struct CheckpointState {
 }
 
 impl Inner {
-    /// Records that settled operations need not be replayed, and trims the log.
+    /// Writes the catalog down, so that what it knows need not be replayed, and trims the log.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
         let mut checkpoints = self.checkpoints.lock();
         let state = self.state.lock();
         if state.degraded.is_some() || state.faulted {
             return Ok(());
         }
-        let frontier = if self.config.planted.has(Bug::CheckpointBeforeData) {
-            state.next_lsn
-        } else {
-            state.engine.frontier().unwrap_or(state.next_lsn)
-        };
+        // What the catalog knows is durable, and what is durable and not in it is replayed. What is
+        // pending is the log's business.
+        let next = self.wal.durable_lsn().next();
+        let replay_from = state.engine.oldest_unapplied().map_or(next, |oldest| oldest.min(next));
         let encoded = state.catalog.encode();
         drop(state);
         let generation = checkpoints.generation + 1;
+        if self.config.planted.has(Bug::CheckpointBeforeData) {
+            self.wal.checkpoint(replay_from, &generation.to_le_bytes())?;
+        }
         // The catalog first: the checkpoint names it.
         Catalog::write(&*self.vfs, &self.dir, generation, &encoded)
             .map_err(|error| StoreError::io("write the catalog in", &self.dir, error))?;
-        self.wal.checkpoint(frontier, &generation.to_le_bytes())?;
+        self.wal.checkpoint(replay_from, &generation.to_le_bytes())?;
         checkpoints.generation = generation;
         checkpoints.log_bytes = self.wal.stats().log_bytes;
         Ok(())

@@ -9,7 +9,7 @@ use sha2::Sha256;
 
 use crate::bucket::engine::{Known, Op, PendingChange};
 use crate::bucket::inner::{State, cost_of};
-use crate::bucket::record::{Change, Payload, StoreRecord};
+use crate::bucket::record::{Change, OpRecord, Payload};
 use crate::bucket::room::Room;
 use crate::bucket::{Bucket, Receipt, StoreError};
 
@@ -123,7 +123,7 @@ impl Bucket {
             }
             Change::Delete => (PendingChange::Delete, None, 0),
         };
-        let record = StoreRecord::Accepted { key: key.clone(), op_id, change }.encode();
+        let record = OpRecord { key: key.clone(), op_id, change }.encode();
 
         // Number and place in the lane are taken under one lock, so that both have one order.
         let mut state = inner.state.lock();

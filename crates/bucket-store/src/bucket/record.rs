@@ -1,8 +1,7 @@
-//! The store's records in the log, as bytes: accepted operations and settlements.
+//! What the store writes to the log, as bytes: operations, and what their settlements say.
 
 use bucket_core::OpId;
 use bucket_remote::{Digest, Key, Version};
-use bucket_wal::Lsn;
 
 const PUT_INLINE: u8 = 1;
 const PUT_BLOB: u8 = 2;
@@ -11,13 +10,12 @@ const SETTLED: u8 = 4;
 /// The number of the only bucket that this version keeps in a directory.
 const BUCKET: u8 = 0;
 
-/// One record.
+/// An operation that was accepted; its identity is the record's number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum StoreRecord<'a> {
-    /// A put or a delete was accepted; its identity is the record's number.
-    Accepted { key: Key, op_id: OpId, change: Change<'a> },
-    /// The remote has the operation with this number, or a newer one of the same key.
-    Settled { lsn: Lsn, version: Option<Version> },
+pub(crate) struct OpRecord<'a> {
+    pub(crate) key: Key,
+    pub(crate) op_id: OpId,
+    pub(crate) change: Change<'a>,
 }
 
 /// What an accepted operation does.
@@ -36,57 +34,43 @@ pub(crate) enum Payload<'a> {
     Blob(&'a str),
 }
 
-impl StoreRecord<'_> {
+/// What is noted with the settlement of an operation that reached the remote. The key is in it, because
+/// the record of the operation may be gone when replay comes upon the settlement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settlement {
+    pub(crate) key: Key,
+    /// What the remote has now; `None` for nothing, and for what is not known.
+    pub(crate) version: Option<Version>,
+}
+
+impl<'a> OpRecord<'a> {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        match self {
-            Self::Accepted { key, op_id, change } => {
-                out.push(match change {
-                    Change::Put { payload: Payload::Inline(_), .. } => PUT_INLINE,
-                    Change::Put { payload: Payload::Blob(_), .. } => PUT_BLOB,
-                    Change::Delete => DELETE,
-                });
-                out.push(BUCKET);
-                out.extend_from_slice(&op_id.get().to_le_bytes());
-                push_text(&mut out, key.as_str());
-                if let Change::Put { digest, len, payload } = change {
-                    out.extend_from_slice(digest.as_bytes());
-                    out.extend_from_slice(&len.to_le_bytes());
-                    out.extend_from_slice(match payload {
-                        Payload::Inline(bytes) => bytes,
-                        Payload::Blob(name) => name.as_bytes(),
-                    });
-                }
-            }
-            Self::Settled { lsn, version } => {
-                out.extend_from_slice(&[SETTLED, BUCKET]);
-                out.extend_from_slice(&lsn.get().to_le_bytes());
-                out.extend_from_slice(version.as_ref().map_or("", Version::as_str).as_bytes());
-            }
+        let mut out = vec![
+            match &self.change {
+                Change::Put { payload: Payload::Inline(_), .. } => PUT_INLINE,
+                Change::Put { payload: Payload::Blob(_), .. } => PUT_BLOB,
+                Change::Delete => DELETE,
+            },
+            BUCKET,
+        ];
+        out.extend_from_slice(&self.op_id.get().to_le_bytes());
+        push_key(&mut out, &self.key);
+        if let Change::Put { digest, len, payload } = &self.change {
+            out.extend_from_slice(digest.as_bytes());
+            out.extend_from_slice(&len.to_le_bytes());
+            out.extend_from_slice(match payload {
+                Payload::Inline(bytes) => bytes,
+                Payload::Blob(name) => name.as_bytes(),
+            });
         }
         out
     }
-}
 
-impl<'a> StoreRecord<'a> {
     /// Decodes a record that the log vouches for; `None` when a newer version wrote it.
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
-        let (&[kind, bucket], mut rest) = bytes.split_first_chunk()?;
-        if bucket != BUCKET {
-            return None;
-        }
-        if kind == SETTLED {
-            let (lsn, version) = rest.split_first_chunk()?;
-            let version = std::str::from_utf8(version).ok()?;
-            return Some(Self::Settled {
-                lsn: Lsn::new(u64::from_le_bytes(*lsn)),
-                version: (!version.is_empty()).then(|| Version::new(version)),
-            });
-        }
+        let (&[kind, BUCKET], mut rest) = bytes.split_first_chunk()? else { return None };
         let op_id = OpId::new(u128::from_le_bytes(take(&mut rest)?));
-        let key_len = usize::from(u16::from_le_bytes(take(&mut rest)?));
-        let (key, mut rest) = rest.split_at_checked(key_len)?;
-        let key = Key::from_bytes(key).ok()?;
+        let key = pull_key(&mut rest)?;
         let change = match kind {
             PUT_INLINE | PUT_BLOB => {
                 let digest = Digest::new(take(&mut rest)?);
@@ -101,14 +85,41 @@ impl<'a> StoreRecord<'a> {
             DELETE => Change::Delete,
             _ => return None,
         };
-        Some(Self::Accepted { key, op_id, change })
+        Some(Self { key, op_id, change })
     }
 }
 
-fn push_text(out: &mut Vec<u8>, text: &str) {
+impl Settlement {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![SETTLED, BUCKET];
+        push_key(&mut out, &self.key);
+        let version = self.version.as_ref().map_or("", Version::as_str);
+        // As in the catalog: a remote whose versions are longer than 64 KiB loses the chain.
+        let version = if version.len() > usize::from(u16::MAX) { "" } else { version };
+        out.extend_from_slice(version.as_bytes());
+        out
+    }
+
+    /// Decodes a note that the log vouches for; `None` when a newer version wrote it.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (&[SETTLED, BUCKET], mut rest) = bytes.split_first_chunk()? else { return None };
+        let key = pull_key(&mut rest)?;
+        let version = std::str::from_utf8(rest).ok()?;
+        Some(Self { key, version: (!version.is_empty()).then(|| Version::new(version)) })
+    }
+}
+
+fn push_key(out: &mut Vec<u8>, key: &Key) {
     // A key has at most 1 024 bytes.
-    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(&(key.as_str().len() as u16).to_le_bytes());
+    out.extend_from_slice(key.as_str().as_bytes());
+}
+
+fn pull_key(rest: &mut &[u8]) -> Option<Key> {
+    let len = usize::from(u16::from_le_bytes(take(rest)?));
+    let (key, later) = rest.split_at_checked(len)?;
+    *rest = later;
+    Key::from_bytes(key).ok()
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -123,39 +134,57 @@ mod tests {
 
     use super::*;
 
-    fn records() -> Vec<StoreRecord<'static>> {
+    fn records() -> Vec<OpRecord<'static>> {
         let (key, op_id) = (Key::new("a/é").unwrap(), OpId::new(u128::MAX - 5));
         let (digest, len) = (Digest::new([7; 32]), 5);
-        let accepted = |change| StoreRecord::Accepted { key: key.clone(), op_id, change };
+        let op = |change| OpRecord { key: key.clone(), op_id, change };
         vec![
-            accepted(Change::Put { digest, len, payload: Payload::Inline(b"12345") }),
-            accepted(Change::Put { digest, len: 1 << 40, payload: Payload::Blob("name") }),
-            accepted(Change::Delete),
-            StoreRecord::Settled { lsn: Lsn::new(9), version: None },
-            StoreRecord::Settled { lsn: Lsn::new(9), version: Some(Version::new("v1")) },
+            op(Change::Put { digest, len, payload: Payload::Inline(b"12345") }),
+            op(Change::Put { digest, len: 1 << 40, payload: Payload::Blob("name") }),
+            op(Change::Delete),
         ]
+    }
+
+    fn settlement(version: Option<&str>) -> Settlement {
+        Settlement { key: Key::new("a/é").unwrap(), version: version.map(Version::new) }
     }
 
     #[test]
     fn every_kind_decodes_to_what_was_encoded() {
         for record in records() {
-            assert_eq!(StoreRecord::decode(&record.encode()).as_ref(), Some(&record));
+            assert_eq!(OpRecord::decode(&record.encode()).as_ref(), Some(&record));
+        }
+        for settlement in [settlement(None), settlement(Some("v1"))] {
+            assert_eq!(Settlement::decode(&settlement.encode()).as_ref(), Some(&settlement));
         }
     }
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = StoreRecord::decode(&bytes);
+        fn no_bytes_make_the_decoders_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = OpRecord::decode(&bytes);
+            let _ = Settlement::decode(&bytes);
         }
     }
 
     #[test]
-    fn a_record_of_another_bucket_or_kind_is_not_guessed_at() {
+    fn what_is_of_another_bucket_or_kind_is_not_guessed_at() {
         let mut bytes = records()[0].encode();
         bytes[1] = 1;
-        assert_eq!(StoreRecord::decode(&bytes), None);
+        assert_eq!(OpRecord::decode(&bytes), None);
         bytes[..2].copy_from_slice(&[99, 0]);
-        assert_eq!(StoreRecord::decode(&bytes), None);
+        assert_eq!(OpRecord::decode(&bytes), None);
+        let mut bytes = settlement(Some("v1")).encode();
+        assert_eq!(OpRecord::decode(&bytes), None);
+        bytes[1] = 1;
+        assert_eq!(Settlement::decode(&bytes), None);
+        assert_eq!(Settlement::decode(&records()[0].encode()), None);
+    }
+
+    #[test]
+    fn a_version_that_no_catalog_takes_is_left_out() {
+        let long = "v".repeat(70_000);
+        let found = Settlement::decode(&settlement(Some(&long)).encode());
+        assert_eq!(found, Some(settlement(None)));
     }
 }

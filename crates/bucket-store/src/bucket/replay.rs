@@ -1,77 +1,105 @@
 //! Replay: engine and catalog brought up to date from the log.
+//!
+//! Twice: what was acknowledged and settled since the checkpoint goes to the catalog, in the order of the
+//! log; then what the log says is pending goes to the engine, wherever in the log it is by now.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 
 use bucket_core::Clock;
-use bucket_remote::Key;
-use bucket_wal::{Lsn, Wal, WalError};
+use bucket_remote::Digest;
+use bucket_wal::{Lsn, Record, RecordKind, Wal, WalError};
 
 use crate::bucket::catalog::Catalog;
 use crate::bucket::engine::{Engine, Known, Op, PendingChange};
 use crate::bucket::error::StoreError;
 use crate::bucket::inner::cost_of;
-use crate::bucket::record::{Change, Payload, StoreRecord};
+use crate::bucket::record::{Change, OpRecord, Payload, Settlement};
 
-/// Brings engine and catalog up to date from the log; returns the blobs that are needed.
-pub(crate) fn replay(
+/// Brings the catalog of a checkpoint up to date: `from` is where that has replay start.
+pub(crate) fn replay_catalog(
     dir: &Path,
     wal: &Wal,
     from: Lsn,
+    catalog: &mut Catalog,
+) -> Result<(), StoreError> {
+    for record in wal.reader(from) {
+        let Some(record) = readable(record)? else { continue };
+        match record.kind {
+            RecordKind::Op => {
+                let op = decode(dir, &record)?;
+                catalog.accept(&op.key, record.lsn, content_of(&op.change));
+            }
+            RecordKind::Complete => {
+                let note = record.note().and_then(Settlement::decode);
+                let (Some(op), Some(note)) = (record.subject(), note) else {
+                    return Err(newer(dir, record.lsn));
+                };
+                catalog.settle(&note.key, op, note.version);
+            }
+            // Nothing reached the remote, and a copy says nothing new.
+            RecordKind::Abort | RecordKind::Survivor => {}
+            _ => return Err(newer(dir, record.lsn)),
+        }
+    }
+    Ok(())
+}
+
+/// Gives the engine what is pending; returns the blobs that are needed.
+pub(crate) fn recover_pending(
+    dir: &Path,
+    wal: &Wal,
     clock: &dyn Clock,
     engine: &mut Engine,
     catalog: &mut Catalog,
 ) -> Result<HashSet<String>, StoreError> {
-    // In order of their numbers, so that lanes are too.
-    let mut pending = BTreeMap::new();
-    let mut keys: HashMap<Lsn, Key> = HashMap::new();
-    for record in wal.reader(from) {
-        let record = match record {
-            Ok(record) => record,
-            // Damage is in the report; what is left is still of use.
-            Err(WalError::Corrupt { .. }) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        match StoreRecord::decode(&record.payload) {
-            Some(StoreRecord::Accepted { key, op_id, change }) => {
-                let (change, content, len) = match change {
-                    Change::Delete => (PendingChange::Delete, None, 0),
-                    Change::Put { digest, len, payload } => {
-                        let blob = match payload {
-                            Payload::Blob(name) => Some(name.to_owned()),
-                            Payload::Inline(_) => None,
-                        };
-                        let change = PendingChange::Put { digest, len, blob };
-                        (change, Some((digest, len)), len)
-                    }
-                };
-                catalog.accept(&key, record.lsn, content);
-                let (accepted, cost) = (clock.now(), cost_of(len));
-                let op = Op { lsn: record.lsn, op_id, change, accepted, cost };
-                keys.insert(record.lsn, key.clone());
-                pending.insert(record.lsn, (key, op));
-            }
-            Some(StoreRecord::Settled { lsn, version }) => {
-                pending.remove(&lsn);
-                if let Some(key) = keys.remove(&lsn) {
-                    catalog.settle(&key, lsn, version);
-                }
-            }
-            None => {
-                return Err(StoreError::Directory {
-                    path: dir.to_owned(),
-                    why: format!("record {} was written by a newer version", record.lsn),
-                });
-            }
-        }
-    }
     let mut blobs = HashSet::new();
-    for (key, op) in pending.into_values() {
-        if let PendingChange::Put { blob: Some(name), .. } = &op.change {
-            blobs.insert(name.clone());
-        }
+    // In order of their numbers, so that lanes are too.
+    for record in wal.pending_records() {
+        let Some(record) = readable(record)? else { continue };
+        let OpRecord { key, op_id, change } = decode(dir, &record)?;
+        // Known already, unless the catalog was lost.
+        catalog.accept(&key, record.lsn, content_of(&change));
+        let (change, len) = match change {
+            Change::Delete => (PendingChange::Delete, 0),
+            Change::Put { digest, len, payload } => {
+                let blob = match payload {
+                    Payload::Blob(name) => Some(name.to_owned()),
+                    Payload::Inline(_) => None,
+                };
+                blobs.extend(blob.clone());
+                (PendingChange::Put { digest, len, blob }, len)
+            }
+        };
+        let (accepted, cost) = (clock.now(), cost_of(len));
+        let op = Op { lsn: record.lsn, op_id, change, accepted, cost };
         let remote = catalog.get(key.as_str()).and_then(|entry| entry.remote.clone());
         engine.recover(key, op, remote.map_or(Known::Unknown, Known::Version));
     }
     Ok(blobs)
+}
+
+/// The record; `None` when it is damaged: that is in the report, and what is left is still of use.
+fn readable(record: Result<Record, WalError>) -> Result<Option<Record>, StoreError> {
+    match record {
+        Ok(record) => Ok(Some(record)),
+        Err(error) if error.is_damage() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn decode<'a>(dir: &Path, record: &'a Record) -> Result<OpRecord<'a>, StoreError> {
+    OpRecord::decode(&record.payload).ok_or_else(|| newer(dir, record.lsn))
+}
+
+fn newer(dir: &Path, lsn: Lsn) -> StoreError {
+    let why = format!("record {lsn} was written by a newer version");
+    StoreError::Directory { path: dir.to_owned(), why }
+}
+
+const fn content_of(change: &Change<'_>) -> Option<(Digest, u64)> {
+    match change {
+        Change::Delete => None,
+        Change::Put { digest, len, .. } => Some((*digest, *len)),
+    }
 }

@@ -188,6 +188,7 @@ fn a_damaged_catalog_loses_nothing() {
         let bucket = rig.open();
         assert_eq!(bucket.status().degraded, None);
         assert_eq!(read(&bucket, "pending").unwrap(), b"content");
+        assert_eq!(bucket.acknowledged(&key("pending")).map(|(_, len)| len), Some(7));
         bucket.put(&key("drained"), "newer").unwrap();
         rig.faults.down(false);
         bucket.flush(Some(PATIENCE)).unwrap();

@@ -212,6 +212,21 @@ fn a_directory_of_somebody_else_is_not_touched() {
     assert!(matches!(error, StoreError::Directory { .. }), "{error:?}");
 }
 
+/// Its log has settlements that only that version knew how to read: they would be sent to the remote.
+#[test]
+fn a_directory_of_the_first_format_is_refused_and_not_touched() {
+    let rig = Rig::new();
+    rig.open().close().unwrap();
+    let path = rig.dir().join("BUCKET");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "bucket directory, format 2\n");
+    std::fs::write(&path, "bucket directory, format 1\n").unwrap();
+    let before = rig.files_in("wal");
+    let error = rig.builder().open(rig.dir()).unwrap_err();
+    assert!(matches!(error, StoreError::OldFormat { format: 1, .. }), "{error:?}");
+    assert!(error.to_string().contains("drain it with the version that wrote it"), "{error}");
+    assert_eq!(rig.files_in("wal"), before);
+}
+
 #[test]
 fn an_empty_directory_becomes_a_bucket() {
     let rig = Rig::new();

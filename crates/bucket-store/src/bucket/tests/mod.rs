@@ -1,5 +1,6 @@
 //! Tests of the bucket: the engine alone, and whole buckets over doubles of a remote.
 
+mod catalog;
 mod crash;
 mod damage;
 mod disk;

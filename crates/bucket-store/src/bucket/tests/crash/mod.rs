@@ -9,7 +9,9 @@ mod script;
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use bucket_remote::Digest;
 use bucket_vfs::sim::{Coverage, Crash, Explorer, Failure, SimDisk};
+use sha2::{Digest as _, Sha256};
 
 use self::script::{Content, KEYS, Plant, Rig, Script, Violation};
 use crate::bucket::tests::key;
@@ -54,6 +56,7 @@ fn recover(
     let drained = disk.fork();
     let bucket = open(&origin.at_operation(at, disk.clone()))?;
     let shown = read_all(&bucket)?;
+    know_all(&bucket, &shown)?;
     disk.kill();
     for (name, content) in &shown {
         if !script.legal(at, name).contains(&content) {
@@ -108,6 +111,23 @@ fn read_all(bucket: &Bucket) -> Result<Shown, Violation> {
         Err(error) => Err(failed(name, &error)),
     };
     KEYS.into_iter().map(read).collect()
+}
+
+/// The bucket knows what it shows without asking the remote: nobody else writes to that.
+fn know_all(bucket: &Bucket, shown: &Shown) -> Result<(), Violation> {
+    for (name, content) in shown {
+        let known = bucket.acknowledged(&key(name));
+        let expected = content.as_ref().map(|bytes| (digest(bytes), bytes.len() as u64));
+        if known != expected {
+            let detail = format!("{name} holds {}, known is {known:?}", describe(content));
+            return Err(Violation::new("what was acknowledged is known", detail));
+        }
+    }
+    Ok(())
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    Digest::new(Sha256::digest(bytes).into())
 }
 
 fn describe(content: &Content) -> String {

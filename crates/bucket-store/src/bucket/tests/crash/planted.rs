@@ -6,9 +6,10 @@ use crate::{BucketBuilder, Bug};
 
 /// Runs the campaign and prints what caught the bug; fails when nothing did, or something else.
 fn is_caught(bug: Bug, plant: Plant) {
-    const CHECKS: [&str; 3] = [
+    const CHECKS: [&str; 4] = [
         "everything reaches the remote",
         "the remote gets what was read",
+        "what was acknowledged is known",
         "what was acknowledged is read",
     ];
     match campaign(plant, 12) {
@@ -42,6 +43,12 @@ fn planted_evict_undrained_is_caught() {
 fn planted_no_directory_sync_is_caught() {
     let plant = |builder: BucketBuilder| builder.planted(Bug::NoDirectorySync);
     is_caught(Bug::NoDirectorySync, plant);
+}
+
+#[test]
+fn planted_settle_before_sent_is_caught() {
+    let plant = |builder: BucketBuilder| builder.planted(Bug::SettleBeforeSent);
+    is_caught(Bug::SettleBeforeSent, plant);
 }
 
 #[test]
