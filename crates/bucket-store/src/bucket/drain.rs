@@ -155,6 +155,7 @@ fn log_settlement(inner: &Inner, op: Lsn, note: Option<&[u8]>) -> Result<Lsn, Wa
     };
     let lsn = ticket.lsn();
     state.engine.settling(lsn);
+    inner.logged(&mut state, note.map_or(0, <[u8]>::len));
     drop(state);
     let durable = ticket.wait();
     if matches!(durable, Err(WalError::NoSpace { .. })) {

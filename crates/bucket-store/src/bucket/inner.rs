@@ -41,7 +41,7 @@ pub(crate) struct Inner {
     pub(crate) work: Condvar,
     /// For those who wait for room, for a flush, or for threads to end.
     pub(crate) changed: Condvar,
-    /// For the keeper: it is time to stop.
+    /// For the keeper: it is time to stop, or to look at the log.
     pub(crate) tick: Condvar,
     /// What this opening sees damaged in the log, accepted or not.
     pub(crate) visible_damage: Option<String>,
@@ -64,6 +64,8 @@ pub(crate) struct State {
     pub(crate) acknowledged: u64,
     pub(crate) last_error: Option<String>,
     pub(crate) next_lsn: Lsn,
+    /// Bytes that the log was given since the keeper looked at it.
+    pub(crate) logged: u64,
 }
 
 impl Inner {
@@ -139,7 +141,6 @@ impl Inner {
         }
         keep_reserve(&*vfs, &dir.join(RESERVE));
         let next_lsn = wal.durable_lsn().next();
-        let log_bytes = wal.stats().log_bytes;
         Ok(Self {
             dir: dir.to_owned(),
             vfs,
@@ -160,6 +161,7 @@ impl Inner {
                 acknowledged: 0,
                 last_error: None,
                 next_lsn,
+                logged: 0,
             }),
             work: Condvar::new(),
             changed: Condvar::new(),
@@ -167,10 +169,7 @@ impl Inner {
             visible_damage,
             incarnation,
             counter: AtomicU64::new(0),
-            checkpoints: Mutex::new(CheckpointState {
-                generation: generation.unwrap_or(0),
-                log_bytes,
-            }),
+            checkpoints: Mutex::new(CheckpointState::new(generation.unwrap_or(0))),
             config,
         })
     }

@@ -1,20 +1,36 @@
-//! The keeper: checkpoints of the bucket, and the thread that takes them.
+//! The keeper: checkpoints of the bucket, a log that is no longer than it has to be, and the thread that
+//! sees to both.
 
 use std::time::Duration;
 
+use bucket_core::Tick;
+use bucket_wal::WalStats;
+
 use crate::bucket::catalog::Catalog;
 use crate::bucket::error::StoreError;
-use crate::bucket::inner::Inner;
+use crate::bucket::inner::{Inner, State};
 use crate::bucket::status;
 use crate::planted::Bug;
 
-/// A checkpoint is due when the log has grown by this much.
-const CHECKPOINT_BYTES: u64 = 64 << 20;
+/// What a record takes of the log beside its content, at most.
+const OVERHEAD: u64 = 48;
+/// How often the keeper looks around when nothing calls it.
+const PERIOD: Duration = Duration::from_secs(1);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct CheckpointState {
+    /// Counts the catalogs that were written.
     pub(crate) generation: u64,
-    pub(crate) log_bytes: u64,
+    /// How long the log was after the newest checkpoint of this opening, or has been since, if it was
+    /// shorter.
+    log_bytes: u64,
+}
+
+impl CheckpointState {
+    /// As found at an opening: whatever is in the log counts as new.
+    pub(crate) fn new(generation: u64) -> Self {
+        Self { generation, log_bytes: 0 }
+    }
 }
 
 impl Inner {
@@ -22,7 +38,7 @@ impl Inner {
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
         let mut checkpoints = self.checkpoints.lock();
         let state = self.state.lock();
-        if state.degraded.is_some() || state.faulted {
+        if !may_trim(&state) {
             return Ok(());
         }
         // What the catalog knows is durable, and what is durable and not in it is replayed. What is
@@ -44,28 +60,84 @@ impl Inner {
         Ok(())
     }
 
-    fn checkpoint_is_due(&self) -> bool {
-        let log_bytes = self.wal.stats().log_bytes;
-        log_bytes > self.checkpoints.lock().log_bytes.saturating_add(CHECKPOINT_BYTES)
+    /// Notes that the log was given a record of this length, and calls the keeper when it should look.
+    pub(crate) fn logged(&self, state: &mut State, len: usize) {
+        state.logged += len as u64 + OVERHEAD;
+        if self.log_has_grown(state) {
+            self.tick.notify_one();
+        }
     }
 
-    /// The loop of the keeper: writes `status.json` when something changed, takes checkpoints when they
-    /// are due, and forgets keys that nothing late can change any more.
+    /// Whether the log has grown by so much since the keeper looked that it should look again: by a
+    /// sixteenth of a segment.
+    pub(crate) fn log_has_grown(&self, state: &State) -> bool {
+        state.logged >= self.config.segment_size.get() / 16
+    }
+
+    /// Keeps the log within its bound: twice what is pending, and two segments.
+    ///
+    /// The log copies forward what is pending, but no further than the newest checkpoint has replay start,
+    /// so checkpoints are taken before it comes to that.
+    pub(crate) fn keep_log(&self) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        state.logged = 0;
+        if !may_trim(&state) {
+            return Ok(());
+        }
+        drop(state);
+        let taken = if self.checkpoint_is_due() { self.checkpoint() } else { Ok(()) };
+        // Also when no checkpoint could be written: perhaps something can go all the same.
+        self.wal.housekeep()?;
+        let mut checkpoints = self.checkpoints.lock();
+        checkpoints.log_bytes = checkpoints.log_bytes.min(self.wal.stats().log_bytes);
+        taken
+    }
+
+    /// A checkpoint costs a catalog, so it is due only when the log is close to its bound, and has grown by
+    /// a quarter of a segment since the last.
+    fn checkpoint_is_due(&self) -> bool {
+        let (stats, segment) = (self.wal.stats(), self.config.segment_size.get());
+        let grown = stats.log_bytes.saturating_sub(self.checkpoints.lock().log_bytes);
+        let close = weight(&stats).saturating_mul(2).saturating_add(segment + segment / 2);
+        grown >= segment / 4 && stats.log_bytes.saturating_add(stats.spare_bytes) > close
+    }
+
+    /// The loop of the keeper: keeps the log short, writes `status.json` when something changed, and
+    /// forgets keys that nothing late can change any more.
     pub(crate) fn keep(&self) {
-        let mut last = None;
+        let (mut last, mut next) = (None, Tick::ZERO);
         let mut state = self.state.lock();
         while !state.stopping {
-            state.engine.sweep(self.clock.now());
-            drop(state);
-            status::publish(self, true, &mut last);
-            if self.checkpoint_is_due() {
-                // What cannot be written now is tried again; nothing is lost meanwhile.
-                let _ = self.checkpoint();
+            let now = self.clock.now();
+            let is_time = now >= next;
+            if is_time {
+                next = now.after(PERIOD);
+                state.engine.sweep(now);
             }
+            drop(state);
+            if is_time {
+                status::publish(self, true, &mut last);
+            }
+            // What cannot be written now is tried again; nothing is lost meanwhile.
+            let _ = self.keep_log();
             state = self.state.lock();
-            if !state.stopping {
-                self.tick.wait_for(&mut state, Duration::from_secs(1));
+            if !state.stopping && !self.log_has_grown(&state) {
+                let has_waited = self.tick.wait_for(&mut state, PERIOD).timed_out();
+                if has_waited {
+                    // Also where the clock stands still.
+                    next = Tick::ZERO;
+                }
             }
         }
     }
+}
+
+/// Damage that nobody has looked at keeps its evidence.
+const fn may_trim(state: &State) -> bool {
+    state.degraded.is_none() && !state.faulted
+}
+
+/// What is pending, as the log counts it.
+pub(crate) const fn weight(stats: &WalStats) -> u64 {
+    stats.pending_bytes.saturating_add(stats.pending.saturating_mul(OVERHEAD))
 }

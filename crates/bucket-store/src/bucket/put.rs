@@ -136,6 +136,7 @@ impl Bucket {
         };
         let lsn = ticket.lsn();
         state.next_lsn = lsn.next();
+        inner.logged(&mut state, record.len());
         let (accepted, cost) = (inner.clock.now(), room.cost);
         let op = Op { lsn, op_id, change: pending, accepted, cost };
         let remote = state.catalog.get(key.as_str()).and_then(|entry| entry.remote.clone());

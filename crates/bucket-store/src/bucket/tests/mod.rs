@@ -7,6 +7,7 @@ mod disk;
 mod drain;
 mod engine;
 mod list;
+mod space;
 mod write_back;
 
 use std::path::{Path, PathBuf};

@@ -9,11 +9,13 @@ mod script;
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use bucket_core::ByteCount;
 use bucket_remote::Digest;
 use bucket_vfs::sim::{Coverage, Crash, Explorer, Failure, SimDisk};
 use sha2::{Digest as _, Sha256};
 
-use self::script::{Content, KEYS, Plant, Rig, Script, Violation};
+pub(super) use self::script::Rig;
+use self::script::{Content, KEYS, Plant, Script, Violation};
 use crate::bucket::tests::key;
 use crate::bucket::{Bucket, StoreError};
 
@@ -30,17 +32,45 @@ fn nothing_acknowledged_is_lost_whatever_a_crash_and_a_second_one_leave() {
     }
 }
 
+#[test]
+fn nothing_is_lost_while_an_operation_that_never_drains_is_copied_forward() {
+    match stuck_campaign(|builder| builder, 3) {
+        Ok(coverage) => {
+            let _ = writeln!(std::io::stderr(), "crash states with a stuck key: {coverage}");
+            assert!(coverage.crashes >= 200 && coverage.recoveries >= 2_500, "{coverage}");
+        }
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
 /// Runs the standard workload on a healthy disk and crashes it everywhere.
 fn campaign(plant: Plant, seeds: u64) -> Result<Coverage, Box<Failure<Violation>>> {
+    let (mut script, rig) = (Script::default(), Rig::new(disk(), plant));
+    script.run(&rig).expect("the disk is healthy");
+    explore(&script, &rig, seeds)
+}
+
+/// The same for the workload with a key that the remote refuses. After each crash it refuses it no more.
+fn stuck_campaign(plant: Plant, seeds: u64) -> Result<Coverage, Box<Failure<Violation>>> {
+    let rig = Rig::new(disk(), plant).inline_max(ByteCount::kib(32));
+    let mut script = Script::default();
+    let copied = script.run_with_a_stuck_key(&rig).expect("the disk is healthy");
+    assert!(copied > 0, "nothing was copied forward");
+    explore(&script, &rig, seeds)
+}
+
+fn disk() -> SimDisk {
     let disk = SimDisk::new();
     disk.keep_history();
-    let (mut script, rig) = (Script::default(), Rig::new(disk.clone(), plant));
-    script.run(&rig).expect("the disk is healthy");
-    Explorer::new(&disk)
+    disk
+}
+
+fn explore(script: &Script, rig: &Rig, seeds: u64) -> Result<Coverage, Box<Failure<Violation>>> {
+    Explorer::new(&rig.disk)
         .seeds(seeds)
         .seeds_in_recovery(0)
         .promises(|operation| script.acknowledged(operation))
-        .run(|disk, crash| recover(&script, &rig, disk, crash))
+        .run(|disk, crash| recover(script, rig, disk, crash))
 }
 
 type Shown = BTreeMap<&'static str, Content>;
@@ -56,7 +86,6 @@ fn recover(
     let drained = disk.fork();
     let bucket = open(&origin.at_operation(at, disk.clone()))?;
     let shown = read_all(&bucket)?;
-    know_all(&bucket, &shown)?;
     disk.kill();
     for (name, content) in &shown {
         if !script.legal(at, name).contains(&content) {
@@ -64,6 +93,7 @@ fn recover(
             return Err(Violation::new("what was acknowledged is read", detail));
         }
     }
+    know_all(&bucket, &shown)?;
     if let Some(before) = crash.before()
         && *before != shown
     {

@@ -1,18 +1,24 @@
 //! The campaign against buckets with a planted bug: each must be caught, by a check that is there for it.
 
-use super::campaign;
-use super::script::Plant;
+use super::script::{Plant, Violation};
+use super::{campaign, stuck_campaign};
+use bucket_vfs::sim::{Coverage, Failure};
+
 use crate::{BucketBuilder, Bug};
 
 /// Runs the campaign and prints what caught the bug; fails when nothing did, or something else.
 fn is_caught(bug: Bug, plant: Plant) {
+    is_caught_by(bug, campaign(plant, 12));
+}
+
+fn is_caught_by(bug: Bug, found: Result<Coverage, Box<Failure<Violation>>>) {
     const CHECKS: [&str; 4] = [
         "everything reaches the remote",
         "the remote gets what was read",
         "what was acknowledged is known",
         "what was acknowledged is read",
     ];
-    match campaign(plant, 12) {
+    match found {
         Ok(coverage) => panic!("{bug:?} was not caught: {coverage}"),
         Err(failure) => {
             println!("caught: store {bug:?}: {failure}");
@@ -54,4 +60,10 @@ fn planted_settle_before_sent_is_caught() {
 #[test]
 fn planted_skip_the_replay_is_caught() {
     is_caught(Bug::SkipReplay, |builder: BucketBuilder| builder.planted(Bug::SkipReplay));
+}
+
+#[test]
+fn planted_survivor_before_durable_is_caught() {
+    let plant = |builder: BucketBuilder| builder.planted(Bug::SurvivorBeforeDurable);
+    is_caught_by(Bug::SurvivorBeforeDurable, stuck_campaign(plant, 12));
 }

@@ -5,7 +5,7 @@ use bucket_core::{Ctx, OpId};
 use bucket_remote::testing::MemoryRemote;
 use bucket_remote::{
     Body, Caps, Digest, GetOptions, Key, ListRequest, Meta, Object, Page, Precondition, PutOptions,
-    Remote, RemoteError, Version,
+    Remote, RemoteError, RemoteErrorKind, Version,
 };
 use bucket_vfs::sim::SimDisk;
 
@@ -13,10 +13,12 @@ use crate::sync::{Arc, Mutex};
 
 /// A remote in memory beside a disk that may crash; the remote does not.
 #[derive(Clone, Debug)]
-pub(super) struct TimedRemote {
+pub(in crate::bucket::tests) struct TimedRemote {
     inner: MemoryRemote,
     disk: SimDisk,
     history: Arc<Mutex<Vec<Mutation>>>,
+    /// Puts of this key are refused.
+    refused: Arc<Mutex<Option<Key>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -31,10 +33,15 @@ struct Mutation {
 
 impl TimedRemote {
     pub(super) fn new(inner: MemoryRemote, disk: SimDisk) -> Self {
-        Self { inner, disk, history: Arc::default() }
+        Self { inner, disk, history: Arc::default(), refused: Arc::default() }
     }
 
-    /// What the remote held while operation `at` was under way, beside another disk.
+    /// Refuses puts of `key` from now on, for good.
+    pub(in crate::bucket::tests) fn refuse(&self, key: Key) {
+        *self.refused.lock() = Some(key);
+    }
+
+    /// What the remote held while operation `at` was under way, beside another disk. It refuses nothing.
     pub(super) fn at_operation(&self, at: u64, inner: MemoryRemote, disk: SimDisk) -> Self {
         let copy = Self::new(inner, disk);
         for mutation in self.history.lock().iter().filter(|mutation| mutation.at < at) {
@@ -75,6 +82,9 @@ impl Remote for TimedRemote {
         body: &Body,
         options: &PutOptions,
     ) -> Result<Version, RemoteError> {
+        if self.refused.lock().as_ref() == Some(key) {
+            return Err(RemoteError::refused(RemoteErrorKind::Invalid));
+        }
         let version = self.inner.put(ctx, key, body, options)?;
         // The body may be a file that will be gone.
         let content = Body::from(body.to_bytes().expect("it was just read"));

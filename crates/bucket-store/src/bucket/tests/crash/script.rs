@@ -19,17 +19,20 @@ use crate::bucket::{Bucket, BucketBuilder, StoreError};
 use crate::sync::Arc;
 
 pub(super) const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
+/// The key that the workload with a stuck one never gets rid of.
+const STUCK: &str = "e";
 /// Above the bound for inline content.
 const LARGE: usize = 3_000;
 
 /// Changes how the bucket is opened.
-pub(super) type Plant = fn(BucketBuilder) -> BucketBuilder;
+pub(in crate::bucket::tests) type Plant = fn(BucketBuilder) -> BucketBuilder;
 
 /// A bucket without threads: the test itself takes the turns of the drain.
-pub(super) struct Rig {
+pub(in crate::bucket::tests) struct Rig {
     pub(super) disk: SimDisk,
-    pub(super) remote: TimedRemote,
+    pub(in crate::bucket::tests) remote: TimedRemote,
     clock: ManualClock,
+    inline_max: ByteCount,
     plant: Plant,
 }
 
@@ -60,7 +63,7 @@ pub(super) struct Violation {
 }
 
 impl Violation {
-    pub(super) fn new(check: &'static str, detail: impl Into<String>) -> Self {
+    pub(in crate::bucket::tests) fn new(check: &'static str, detail: impl Into<String>) -> Self {
         Self { check, detail: detail.into() }
     }
 }
@@ -72,33 +75,38 @@ impl fmt::Display for Violation {
 }
 
 impl Rig {
-    pub(super) fn new(disk: SimDisk, plant: Plant) -> Self {
+    pub(in crate::bucket::tests) fn new(disk: SimDisk, plant: Plant) -> Self {
         let clock = ManualClock::new();
         let inner = MemoryRemote::new().with_clock(Arc::new(clock.clone()));
         let remote = TimedRemote::new(inner, disk.clone());
-        Self { disk, remote, clock, plant }
+        Self { disk, remote, clock, inline_max: ByteCount::kib(1), plant }
+    }
+
+    /// The longest content that goes into the log itself.
+    pub(in crate::bucket::tests) fn inline_max(self, inline_max: ByteCount) -> Self {
+        Self { inline_max, ..self }
     }
 
     /// The remote as it was at operation `at` of this rig, beside another disk.
-    pub(super) fn at_operation(&self, at: u64, disk: SimDisk) -> Self {
+    pub(in crate::bucket::tests) fn at_operation(&self, at: u64, disk: SimDisk) -> Self {
         let clock = ManualClock::new();
         let inner = MemoryRemote::new().with_clock(Arc::new(clock.clone()));
         let remote = self.remote.at_operation(at, inner, disk.clone());
-        Self { disk, remote, clock, plant: self.plant }
+        Self { disk, remote, clock, inline_max: self.inline_max, plant: self.plant }
     }
 
-    pub(super) fn open(&self) -> Result<Bucket, StoreError> {
+    pub(in crate::bucket::tests) fn open(&self) -> Result<Bucket, StoreError> {
         let builder = Bucket::builder(Arc::new(self.remote.clone()))
             .vfs(self.disk.mount())
             .clock(Arc::new(self.clock.clone()))
-            .inline_max(ByteCount::kib(1))
+            .inline_max(self.inline_max)
             .segment_size(ByteCount::kib(64));
         let inner = Inner::open(Path::new("/bucket"), (self.plant)(builder))?;
         Ok(Bucket { inner: Arc::new(inner) })
     }
 
     /// Takes `turns` turns at most; stops when nothing is left to do. Time passes as it is waited for.
-    pub(super) fn drain(&self, bucket: &Bucket, turns: usize) {
+    pub(in crate::bucket::tests) fn drain(&self, bucket: &Bucket, turns: usize) {
         for _ in 0..turns {
             let now = self.clock.now();
             match turn(&bucket.inner, bucket.inner.state.lock(), now).1 {
@@ -109,8 +117,15 @@ impl Rig {
         }
     }
 
+    /// Drains until no more than `left` operations are pending.
+    pub(in crate::bucket::tests) fn drain_to(&self, bucket: &Bucket, left: u64) {
+        while bucket.status().pending_ops > left {
+            self.drain(bucket, 1);
+        }
+    }
+
     /// What the remote itself holds under a key.
-    pub(super) fn at_remote(&self, name: &str) -> Content {
+    pub(in crate::bucket::tests) fn at_remote(&self, name: &str) -> Content {
         let ctx = bucket_core::Ctx::new(bucket_core::OpKind::Read);
         let object = self.remote.get(&ctx, &key(name), &GetOptions::new()).ok()?;
         Some(object.body.to_bytes().expect("it is in memory").to_vec())
@@ -153,6 +168,29 @@ impl Script {
         self.put(rig, &bucket, "a", 10, 10)?;
         bucket.close()?;
         Ok(())
+    }
+
+    /// One operation never drains, and many others do: it is copied forward, and what it was copied from
+    /// goes. Returns how often it was copied.
+    pub(super) fn run_with_a_stuck_key(&mut self, rig: &Rig) -> Result<u64, StoreError> {
+        rig.remote.refuse(key(STUCK));
+        let bucket = rig.open()?;
+        self.put(rig, &bucket, STUCK, 1, 3_000)?;
+        for n in 0..12_u8 {
+            self.put(rig, &bucket, KEYS[usize::from(n % 3)], n + 2, 14_000)?;
+            rig.drain_to(&bucket, 1);
+            bucket.inner.keep_log()?;
+        }
+        let copied = bucket.inner.wal.stats().survivors;
+        rig.disk.kill();
+        drop(bucket);
+
+        let bucket = rig.open()?;
+        self.delete(rig, &bucket, "a")?;
+        rig.drain_to(&bucket, 1);
+        bucket.inner.keep_log()?;
+        bucket.close()?;
+        Ok(copied)
     }
 
     fn put(
