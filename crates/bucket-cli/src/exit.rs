@@ -126,10 +126,12 @@ fn store_code(error: &StoreError) -> u8 {
     match error {
         StoreError::NotFound { .. } => 3,
         StoreError::Full { .. } | StoreError::NoSpace { .. } | StoreError::TooLarge { .. } => 6,
-        StoreError::Degraded { .. } => 7,
+        StoreError::ContentGone { .. } | StoreError::Degraded { .. } => 7,
         StoreError::Refused { .. } => 8,
         StoreError::FlushTimeout { .. } => 124,
-        StoreError::InvalidKey { .. } | StoreError::Directory { .. } => 2,
+        StoreError::InvalidKey { .. }
+        | StoreError::Directory { .. }
+        | StoreError::OldFormat { .. } => 2,
         StoreError::Log(WalError::Locked { .. }) => 9,
         StoreError::Log(error) if error.is_damage() => 7,
         StoreError::Remote(ResilientError::Remote { source, .. }) => match source.kind {

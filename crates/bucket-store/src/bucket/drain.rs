@@ -12,7 +12,7 @@ use bucket_wal::{Lsn, WalError};
 use sha2::Digest as _;
 use sha2::Sha256;
 
-use crate::bucket::engine::{Job, Known, Next, Outcome, Parked, PendingChange, Settled};
+use crate::bucket::engine::{Job, Known, Next, Outcome, Parked, PendingChange, Refusal, Settled};
 use crate::bucket::inner::{Inner, State};
 use crate::bucket::record::{Change, OpRecord, Payload, Settlement};
 use crate::planted::Bug;
@@ -212,7 +212,7 @@ fn put(inner: &Inner, ctx: &Ctx, job: &Job, digest: Digest) -> Result<Outcome, R
         if body.is_none() {
             match load(inner, job, digest) {
                 Some(loaded) => body = Some(loaded),
-                None => return Ok(Outcome::Refused { kind: RemoteErrorKind::Corrupt }),
+                None => return Ok(Outcome::Refused { why: Refusal::ContentGone }),
             }
         }
         let Some(body) = &body else { break };
@@ -334,7 +334,7 @@ fn outcome_of(error: &ResilientError) -> Outcome {
         Kind::Auth => Outcome::Park { retry_in: PARK, reason: Parked::Auth },
         Kind::Quota => Outcome::Park { retry_in: PARK, reason: Parked::Quota },
         Kind::Corrupt | Kind::Invalid | Kind::NotFound | Kind::TooLarge | Kind::Unsupported => {
-            Outcome::Refused { kind: source.kind }
+            Outcome::Refused { why: Refusal::Remote(source.kind) }
         }
         _ => Outcome::Failed { retry_after: source.retry_after },
     }

@@ -78,8 +78,26 @@ pub(crate) enum Outcome {
     Failed { retry_after: Option<Duration> },
     /// The remote as a whole is not to be asked before this much time has passed.
     Park { retry_in: Duration, reason: Parked },
-    /// The remote refuses this operation, and will again.
-    Refused { kind: RemoteErrorKind },
+    /// This operation cannot reach the remote, now and until something changes.
+    Refused { why: Refusal },
+}
+
+/// Why an operation cannot reach the remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// What is on the local disk is not what was accepted, or is not there.
+    ContentGone,
+    /// The remote refuses it, and will again.
+    Remote(RemoteErrorKind),
+}
+
+impl Refusal {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::ContentGone => "content_gone",
+            Self::Remote(kind) => kind.name(),
+        }
+    }
 }
 
 impl Outcome {
@@ -91,7 +109,12 @@ impl Outcome {
             Self::Ambiguous => "no answer came; the remote is asked before it is sent again".into(),
             Self::Failed { .. } => "the remote failed for now".into(),
             Self::Park { reason, .. } => reason.to_string(),
-            Self::Refused { kind } => format!("the remote refuses it ({})", kind.name()),
+            Self::Refused { why: Refusal::Remote(kind) } => {
+                format!("the remote refuses it ({})", kind.name())
+            }
+            Self::Refused { why: Refusal::ContentGone } => {
+                "its content is not what was accepted any more; put or delete the key again".into()
+            }
         })
     }
 }
@@ -133,7 +156,7 @@ struct Lane {
     known: Known,
     attempt: u32,
     not_before: Tick,
-    refused: Option<RemoteErrorKind>,
+    refused: Option<Refusal>,
     /// Set once the head was applied and waits for the time when nothing late can undo it.
     applied: bool,
     /// Until then a request that was sent earlier may still take effect.
@@ -253,7 +276,7 @@ impl Engine {
     pub(crate) fn pending_keys<'a>(
         &'a self,
         prefix: &'a str,
-    ) -> impl Iterator<Item = (&'a Key, &'a Op, Option<RemoteErrorKind>)> {
+    ) -> impl Iterator<Item = (&'a Key, &'a Op, Option<Refusal>)> {
         self.lanes
             .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(move |(key, _)| key.as_str().starts_with(prefix))
@@ -295,8 +318,8 @@ impl Engine {
         self.parked.filter(|(until, _)| *until > now).map(|(_, reason)| reason)
     }
 
-    /// Keys whose oldest operation the remote refuses.
-    pub(crate) fn refused(&self) -> impl Iterator<Item = (&Key, RemoteErrorKind)> {
+    /// Keys whose oldest operation cannot reach the remote.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (&Key, Refusal)> {
         self.lanes.iter().filter_map(|(key, lane)| Some((key, lane.refused?)))
     }
 
@@ -383,10 +406,10 @@ impl Engine {
                     self.parked = Some((until, reason));
                 }
             }
-            Outcome::Refused { kind } => {
+            Outcome::Refused { why } => {
                 // Definitely not applied, so a newer operation may replace it.
                 lane.maybe_sent = false;
-                lane.refused = Some(kind);
+                lane.refused = Some(why);
                 let wait = backoff(self.config.refused_backoff, lane.attempt, random);
                 lane.not_before = now.after(wait);
             }

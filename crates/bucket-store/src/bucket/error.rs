@@ -19,6 +19,19 @@ pub enum StoreError {
     /// The bucket was closed.
     #[error("the bucket is closed")]
     Closed,
+    /// The local disk has lost what was acknowledged: a file is gone, or its content is not what was
+    /// accepted. It is never sent.
+    #[error(
+        "the content of {count} acknowledged operations is gone from the local disk, or damaged, and \
+         cannot reach the remote: {key:?} is one; restore the directory from a copy, or put or delete the \
+         key again"
+    )]
+    ContentGone {
+        /// How many keys are affected.
+        count: usize,
+        /// One of them.
+        key: Key,
+    },
     /// The log was found damaged; draining is held until somebody has looked.
     #[error(
         "the log of this bucket is damaged, so draining is held; reads and new puts work, what can be \
@@ -156,6 +169,8 @@ impl StoreError {
     pub fn durability(&self) -> Durability {
         match self {
             Self::Log(error) => error.durability(),
+            // It was acknowledged, and is not safe.
+            Self::ContentGone { .. } => Durability::Unknown,
             Self::Degraded { .. }
             | Self::Directory { .. }
             | Self::FlushTimeout { .. }

@@ -54,7 +54,7 @@ pub struct Entry {
 pub enum EntryState {
     /// Acknowledged, and on its way to the remote.
     Pending,
-    /// Acknowledged, and refused by the remote.
+    /// Acknowledged, and cannot reach the remote.
     Refused,
     /// At the remote.
     Remote,

@@ -32,8 +32,9 @@ use bucket_wal::{Lsn, WalError};
 use self::config::RemoteSource;
 pub use self::config::{BucketBuilder, WhenFull};
 pub use self::engine::Parked;
+use self::engine::Refusal;
 pub use self::error::{ConfigError, StoreError};
-use self::inner::Inner;
+use self::inner::{Inner, State};
 pub use self::list::{Entry, EntryState, ListMode, Listing};
 pub use self::status::{Refused, Status};
 use crate::resilient::ResilientRemote;
@@ -127,7 +128,8 @@ impl Bucket {
     ///
     /// [`StoreError::FlushTimeout`]; [`StoreError::Degraded`] when draining is held;
     /// [`StoreError::Refused`] when all that is left is refused by the remote; [`StoreError::Closed`].
-    /// What was acknowledged is safe in each case.
+    /// What was acknowledged is safe in each of these cases. [`StoreError::ContentGone`] when nothing else
+    /// is left than what the remote refuses and what the local disk has lost.
     pub fn flush(&self, timeout: Option<Duration>) -> Result<(), StoreError> {
         let inner = &*self.inner;
         let start = inner.clock.now();
@@ -148,11 +150,8 @@ impl Bucket {
             let now = inner.clock.now();
             let pending = state.engine.pending().0;
             // Looking at every key is for when nothing moves.
-            if idle && let Some((_, kind)) = state.engine.refused().next() {
-                let count = state.engine.refused().count();
-                if count as u64 == pending {
-                    return Err(StoreError::Refused { count, kind });
-                }
+            if idle && let Some(error) = refused(&state, pending) {
+                return Err(error);
             }
             let left = match timeout {
                 Some(timeout) => timeout.saturating_sub(now.since(start)),
@@ -218,6 +217,25 @@ impl Bucket {
         self.inner.work.notify_all();
         self.inner.tick.notify_all();
         self.inner.changed.notify_all();
+    }
+}
+
+/// What a flush says when none of what is left can reach the remote.
+fn refused(state: &State, pending: u64) -> Option<StoreError> {
+    let (mut count, mut kind, mut gone) = (0, None, Vec::new());
+    for (key, why) in state.engine.refused() {
+        count += 1;
+        match why {
+            Refusal::ContentGone => gone.push(key),
+            Refusal::Remote(refused) => kind = kind.or(Some(refused)),
+        }
+    }
+    if count as u64 != pending {
+        return None;
+    }
+    match gone.first() {
+        Some(&key) => Some(StoreError::ContentGone { count: gone.len(), key: key.clone() }),
+        None => Some(StoreError::Refused { count, kind: kind? }),
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Status {
     pub oldest_pending: Option<Duration>,
     /// Why draining is held back as a whole, if it is.
     pub parked: Option<Parked>,
-    /// Keys whose oldest operation the remote refuses.
+    /// Keys whose oldest operation cannot reach the remote.
     pub refused: Vec<Refused>,
     /// What is damaged in the log; draining is held until it is accepted.
     pub degraded: Option<String>,
@@ -43,13 +43,14 @@ pub struct Status {
     pub last_error: Option<String>,
 }
 
-/// A key whose oldest operation the remote refuses. It is kept and tried again now and then.
+/// A key whose oldest operation cannot reach the remote. It is kept and tried again now and then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refused {
     /// The key.
     pub key: String,
-    /// The kind of the remote's error.
+    /// The kind of the remote's error; `content_gone` when what is on the local disk is not what was
+    /// accepted any more.
     pub kind: &'static str,
 }
 
@@ -94,7 +95,7 @@ pub(crate) fn snapshot(inner: &Inner) -> Status {
         refused: state
             .engine
             .refused()
-            .map(|(key, kind)| Refused { key: key.to_string(), kind: kind.name() })
+            .map(|(key, why)| Refused { key: key.to_string(), kind: why.name() })
             .collect(),
         degraded: state.degraded.clone(),
         faulted: state.faulted,

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use bucket_core::Durability;
+
 use super::{PATIENCE, Rig, content, key, read, until};
 use crate::bucket::{Bucket, StoreError};
 
@@ -140,7 +142,11 @@ fn a_damaged_blob_is_never_sent_and_can_be_replaced() {
     let bucket = rig.open();
     rig.faults.down(false);
     let status = until(&bucket, |status| status.pending_ops == 1 && !status.refused.is_empty());
-    assert_eq!((&*status.refused[0].key, status.refused[0].kind), ("a", "corrupt"));
+    assert_eq!((&*status.refused[0].key, status.refused[0].kind), ("a", "content_gone"));
+    let error = bucket.flush(Some(PATIENCE)).unwrap_err();
+    assert!(matches!(&error, StoreError::ContentGone { count: 1, key: k } if *k == key("a")));
+    assert!(!error.to_string().contains("safe"), "{error}");
+    assert_ne!(error.durability(), Durability::Safe);
     assert_eq!(rig.at_remote("a"), None);
     assert_eq!(rig.at_remote("b").unwrap(), content(2, 100));
     bucket.put(&key("a"), content(3, 100_000)).unwrap();

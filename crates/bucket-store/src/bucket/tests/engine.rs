@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::key;
 use crate::bucket::engine::{
-    Engine, EngineConfig, Job, Known, Next, Op, Outcome, Parked, PendingChange, Settled,
+    Engine, EngineConfig, Job, Known, Next, Op, Outcome, Parked, PendingChange, Refusal, Settled,
 };
 
 const LATE: Duration = Duration::from_secs(100);
@@ -427,10 +427,10 @@ fn parking_holds_everything_back_and_ends_by_itself() {
 fn a_refused_operation_is_kept_shown_and_tried_again() {
     let mut engine = conditional();
     accept(&mut engine, "a", put(1));
-    let kind = RemoteErrorKind::TooLarge;
+    let why = Refusal::Remote(RemoteErrorKind::TooLarge);
     let job = start_one(&mut engine, at(0));
-    engine.complete(&job, Outcome::Refused { kind }, at(0));
-    assert_eq!(engine.refused().collect::<Vec<_>>(), [(&key("a"), kind)]);
+    engine.complete(&job, Outcome::Refused { why }, at(0));
+    assert_eq!(engine.refused().collect::<Vec<_>>(), [(&key("a"), why)]);
     let until = wait(&mut engine, at(0)).unwrap();
     assert!(until >= at(2) && until <= at(5), "{until:?}");
     let job = start_one(&mut engine, until);
@@ -443,7 +443,8 @@ fn a_newer_operation_replaces_a_refused_one_without_waiting() {
     let mut engine = conditional();
     accept(&mut engine, "a", put(1));
     let job = start_one(&mut engine, at(0));
-    engine.complete(&job, Outcome::Refused { kind: RemoteErrorKind::Invalid }, at(0));
+    let why = Refusal::Remote(RemoteErrorKind::Invalid);
+    engine.complete(&job, Outcome::Refused { why }, at(0));
     accept(&mut engine, "a", put(2));
     let (job, replaced) = start(&mut engine, at(0));
     assert_eq!((job.op.lsn, lsns(&replaced)), (Lsn::new(2), vec![1]));
@@ -679,7 +680,7 @@ fn outcome_of(n: u8, job: &Job) -> Outcome {
         1 => Outcome::Applied { now_known, conditional: false },
         2 if job.confirm => Outcome::Unconfirmed { now_known: Known::Absent },
         3 => Outcome::Park { retry_in: Duration::from_secs(9), reason: Parked::BreakerOpen },
-        4 => Outcome::Refused { kind: RemoteErrorKind::Invalid },
+        4 => Outcome::Refused { why: Refusal::Remote(RemoteErrorKind::Invalid) },
         5 => Outcome::Failed { retry_after: None },
         _ => Outcome::Ambiguous,
     }
