@@ -12,8 +12,8 @@ use bucket_wal::{Lsn, WalError};
 use sha2::Digest as _;
 use sha2::Sha256;
 
-use crate::bucket::engine::{Job, Known, Next, Outcome, Parked, PendingChange, Refusal, Settled};
 use crate::bucket::inner::{Inner, State};
+use crate::bucket::job::{Job, Known, Next, Outcome, Parked, PendingChange, Refusal, Settled};
 use crate::bucket::record::{Change, OpRecord, Payload, Settlement};
 use crate::planted::Bug;
 use crate::resilient::ResilientError;

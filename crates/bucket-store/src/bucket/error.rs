@@ -9,7 +9,7 @@ use bucket_core::{ByteCount, Class, Classified, Durability};
 use bucket_remote::{Key, RemoteError, RemoteErrorKind};
 use bucket_wal::WalError;
 
-use crate::bucket::engine::Parked;
+use crate::bucket::job::Parked;
 use crate::resilient::ResilientError;
 
 /// Everything that can go wrong with a bucket.

@@ -3,9 +3,9 @@
 use bucket_core::{Ctx, OpKind};
 use bucket_remote::{Digest, Key, ListRequest, Version};
 
-use crate::bucket::engine::PendingChange;
 use crate::bucket::error::StoreError;
 use crate::bucket::inner::Inner;
+use crate::bucket::job::PendingChange;
 
 /// Whom a listing asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

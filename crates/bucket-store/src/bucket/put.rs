@@ -7,8 +7,8 @@ use bucket_wal::WalError;
 use sha2::Digest as _;
 use sha2::Sha256;
 
-use crate::bucket::engine::{Known, Op, PendingChange};
 use crate::bucket::inner::{State, cost_of};
+use crate::bucket::job::{Known, Op, PendingChange};
 use crate::bucket::record::{Change, OpRecord, Payload};
 use crate::bucket::room::Room;
 use crate::bucket::{Bucket, Receipt, StoreError};

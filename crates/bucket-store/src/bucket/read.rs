@@ -6,7 +6,7 @@ use bucket_core::{Ctx, OpKind};
 use bucket_remote::{Body, Digest, GetOptions, Key};
 use bucket_wal::WalError;
 
-use crate::bucket::engine::PendingChange;
+use crate::bucket::job::PendingChange;
 use crate::bucket::list::{self, Entry, EntryState, ListMode, Listing};
 use crate::bucket::{Bucket, StoreError, drain};
 

@@ -11,9 +11,10 @@ use bucket_remote::Digest;
 use bucket_wal::{Lsn, Record, RecordKind, Wal, WalError};
 
 use crate::bucket::catalog::Catalog;
-use crate::bucket::engine::{Engine, Known, Op, PendingChange};
+use crate::bucket::engine::Engine;
 use crate::bucket::error::StoreError;
 use crate::bucket::inner::cost_of;
+use crate::bucket::job::{Known, Op, PendingChange};
 use crate::bucket::record::{Change, OpRecord, Payload, Settlement};
 
 /// Brings the catalog of a checkpoint up to date: `from` is where that has replay start.

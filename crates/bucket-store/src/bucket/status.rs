@@ -6,8 +6,8 @@ use bucket_core::{ByteCount, OpKind};
 use bucket_wal::Damage;
 use serde::Serialize;
 
-use crate::bucket::engine::Parked;
 use crate::bucket::inner::Inner;
+use crate::bucket::job::Parked;
 
 /// What a bucket is doing. A snapshot; the parts fit together.
 #[derive(Clone, Debug, PartialEq, Eq)]

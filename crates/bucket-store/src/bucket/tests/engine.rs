@@ -9,9 +9,8 @@ use bucket_wal::Lsn;
 use proptest::prelude::*;
 
 use super::key;
-use crate::bucket::engine::{
-    Engine, EngineConfig, Job, Known, Next, Op, Outcome, Parked, PendingChange, Refusal, Settled,
-};
+use crate::bucket::engine::{Engine, EngineConfig};
+use crate::bucket::job::{Job, Known, Next, Op, Outcome, Parked, PendingChange, Refusal, Settled};
 
 const LATE: Duration = Duration::from_secs(100);
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
