@@ -74,6 +74,7 @@ impl Catalog {
             .take_while(move |(key, _)| key.as_str().starts_with(prefix))
     }
 
+    /// The catalog as bytes, without the check: that takes long, and a lock is held here.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&(self.entries.len() as u64).to_le_bytes());
@@ -90,8 +91,6 @@ impl Catalog {
             }
             push(&mut out, entry.remote.as_ref().map_or("", Version::as_str).as_bytes());
         }
-        let sum = Sha256::digest(&out);
-        out.extend_from_slice(&sum);
         out
     }
 
@@ -101,9 +100,11 @@ impl Catalog {
         vfs: &dyn Vfs,
         dir: &Path,
         generation: u64,
-        encoded: &[u8],
+        mut encoded: Vec<u8>,
     ) -> io::Result<()> {
-        write_atomic(vfs, &path_of(dir, generation), encoded)?;
+        let sum = Sha256::digest(&encoded);
+        encoded.extend_from_slice(&sum);
+        write_atomic(vfs, &path_of(dir, generation), &encoded)?;
         for entry in vfs.read_dir(dir)? {
             let old = entry.name.to_str().and_then(generation_of);
             if let Some(old) = old.filter(|old| old + 1 < generation) {
@@ -197,7 +198,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut catalog, key) = catalog();
         catalog.settle(&key, Lsn::new(5), Some(Version::new("v")));
-        Catalog::write(&StdVfs::new(), dir.path(), 3, &catalog.encode()).unwrap();
+        Catalog::write(&StdVfs::new(), dir.path(), 3, catalog.encode()).unwrap();
         let loaded = Catalog::load(&StdVfs::new(), dir.path(), 3).unwrap().unwrap();
         assert_eq!(loaded.entries, catalog.entries);
         let path = path_of(dir.path(), 3);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bucket_core::Tick;
-use bucket_wal::WalStats;
+use bucket_wal::{Lsn, WalStats};
 
 use crate::bucket::catalog::Catalog;
 use crate::bucket::error::StoreError;
@@ -24,12 +24,14 @@ pub(crate) struct CheckpointState {
     /// How long the log was after the newest checkpoint of this opening, or has been since, if it was
     /// shorter.
     log_bytes: u64,
+    /// Where that checkpoint has replay start.
+    replay_from: Lsn,
 }
 
 impl CheckpointState {
     /// As found at an opening: whatever is in the log counts as new.
     pub(crate) fn new(generation: u64) -> Self {
-        Self { generation, log_bytes: 0 }
+        Self { generation, log_bytes: 0, replay_from: Lsn::ZERO }
     }
 }
 
@@ -41,10 +43,7 @@ impl Inner {
         if !may_trim(&state) {
             return Ok(());
         }
-        // What the catalog knows is durable, and what is durable and not in it is replayed. What is
-        // pending is the log's business.
-        let next = self.wal.durable_lsn().next();
-        let replay_from = state.engine.oldest_unapplied().map_or(next, |oldest| oldest.min(next));
+        let replay_from = self.replay_from(&state);
         let encoded = state.catalog.encode();
         drop(state);
         let generation = checkpoints.generation + 1;
@@ -52,12 +51,20 @@ impl Inner {
             self.wal.checkpoint(replay_from, &generation.to_le_bytes())?;
         }
         // The catalog first: the checkpoint names it.
-        Catalog::write(&*self.vfs, &self.dir, generation, &encoded)
+        Catalog::write(&*self.vfs, &self.dir, generation, encoded)
             .map_err(|error| StoreError::io("write the catalog in", &self.dir, error))?;
         self.wal.checkpoint(replay_from, &generation.to_le_bytes())?;
         checkpoints.generation = generation;
         checkpoints.log_bytes = self.wal.stats().log_bytes;
+        checkpoints.replay_from = replay_from;
         Ok(())
+    }
+
+    /// The first record that the catalog has not heard of: what it knows is durable. What is pending it need
+    /// not know, that is the log's business.
+    fn replay_from(&self, state: &State) -> Lsn {
+        let next = self.wal.durable_lsn().next();
+        state.engine.oldest_unapplied().map_or(next, |oldest| oldest.min(next))
     }
 
     /// Notes that the log was given a record of this length, and calls the keeper when it should look.
@@ -84,22 +91,31 @@ impl Inner {
         if !may_trim(&state) {
             return Ok(());
         }
+        let replay_from = self.replay_from(&state);
         drop(state);
-        let taken = if self.checkpoint_is_due() { self.checkpoint() } else { Ok(()) };
-        // Also when no checkpoint could be written: perhaps something can go all the same.
-        self.wal.housekeep()?;
+        let due = self.checkpoint_is_due(replay_from);
+        let taken = if due { self.checkpoint() } else { Ok(()) };
         let mut checkpoints = self.checkpoints.lock();
+        if checkpoints.generation > 0 {
+            // Also when no other checkpoint could be written: perhaps something can go all the same. Before
+            // the first, the log thinks that nobody needs what is settled, and no catalog knows of it.
+            self.wal.housekeep()?;
+        }
         checkpoints.log_bytes = checkpoints.log_bytes.min(self.wal.stats().log_bytes);
         taken
     }
 
     /// A checkpoint costs a catalog, so it is due only when the log is close to its bound, and has grown by
-    /// a quarter of a segment since the last.
-    fn checkpoint_is_due(&self) -> bool {
+    /// a quarter of a segment since the last; or when the log is longer than it should be, and the last one
+    /// holds it back.
+    fn checkpoint_is_due(&self, replay_from: Lsn) -> bool {
         let (stats, segment) = (self.wal.stats(), self.config.segment_size.get());
-        let grown = stats.log_bytes.saturating_sub(self.checkpoints.lock().log_bytes);
-        let close = weight(&stats).saturating_mul(2).saturating_add(segment + segment / 2);
-        grown >= segment / 4 && stats.log_bytes.saturating_add(stats.spare_bytes) > close
+        let last = self.checkpoints.lock();
+        let grown = stats.log_bytes.saturating_sub(last.log_bytes);
+        let bytes = stats.log_bytes.saturating_add(stats.spare_bytes);
+        let beside_pending = bytes.saturating_sub(weight(&stats).saturating_mul(2));
+        (beside_pending > segment + segment / 2 && grown >= segment / 4)
+            || (beside_pending > segment * 2 && replay_from > last.replay_from)
     }
 
     /// The loop of the keeper: keeps the log short, writes `status.json` when something changed, and

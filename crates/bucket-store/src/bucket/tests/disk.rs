@@ -257,6 +257,30 @@ fn the_keeper_keeps_the_log_small() {
     assert!(count.count() <= 2, "old catalogs are removed");
 }
 
+/// The log by itself keeps what is pending, and would give up the only record of what was acknowledged.
+#[test]
+fn nothing_goes_before_a_catalog_knows_of_it() {
+    let rig = Rig::new();
+    let builder = || rig.builder().segment_size(ByteCount::kib(64));
+    let bucket = builder().open(rig.dir()).unwrap();
+    let in_the_way = rig.dir().join("catalog-0000000000000001");
+    std::fs::create_dir(&in_the_way).unwrap();
+    for n in 0..40_u8 {
+        bucket.put(&key(&format!("k{n}")), content(n, 20_000)).unwrap();
+    }
+    bucket.flush(Some(PATIENCE)).unwrap();
+    assert!(bucket.inner.keep_log().is_err(), "the catalog cannot be written");
+    drop(bucket);
+    let bucket = rig.reopen(builder);
+    for n in 0..40_u8 {
+        assert_eq!(bucket.acknowledged(&key(&format!("k{n}"))).unwrap().1, 20_000, "k{n}");
+    }
+    std::fs::remove_dir(&in_the_way).unwrap();
+    bucket.inner.keep_log().unwrap();
+    until(&bucket, |status| status.log_bytes <= ByteCount::new(2 * (65_536 + 20_100)));
+    assert_eq!(bucket.acknowledged(&key("k0")).unwrap().1, 20_000);
+}
+
 #[test]
 fn a_checkpoint_keeps_what_is_pending() {
     let rig = Rig::down();
