@@ -95,7 +95,8 @@ impl BucketBuilder {
         self
     }
 
-    /// The size of a log segment; default 64 MiB.
+    /// The size of a log segment; default 64 MiB. The log takes twice what is pending in it, and two
+    /// segments, at most.
     pub const fn segment_size(mut self, size: ByteCount) -> Self {
         self.segment_size = size;
         self
