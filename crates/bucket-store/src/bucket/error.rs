@@ -22,9 +22,8 @@ pub enum StoreError {
     /// The local disk has lost what was acknowledged: a file is gone, or its content is not what was
     /// accepted. It is never sent.
     #[error(
-        "the content of {count} acknowledged operations is gone from the local disk, or damaged, and \
-         cannot reach the remote: {key:?} is one; restore the directory from a copy, or put or delete the \
-         key again"
+        "acknowledged content is gone from the local disk, or damaged, and cannot reach the remote: {key:?} \
+         is one of {count} such keys; restore the directory from a copy, or put or delete the key again"
     )]
     ContentGone {
         /// How many keys are affected.

@@ -1,9 +1,9 @@
 //! The campaign against buckets with a planted bug: each must be caught, by a check that is there for it.
 
-use super::script::{Plant, Violation};
-use super::{campaign, stuck_campaign};
 use bucket_vfs::sim::{Coverage, Failure};
 
+use super::script::{Plant, Violation};
+use super::{campaign, stuck_campaign};
 use crate::{BucketBuilder, Bug};
 
 /// Runs the campaign and prints what caught the bug; fails when nothing did, or something else.
