@@ -278,6 +278,27 @@ fn an_application_state_survives_the_checkpoints_that_the_log_takes_by_itself() 
     assert_eq!(recovery.pending().len(), 4);
 }
 
+/// Cleaning that could not help was put off until the log had grown by a segment, also when what had held it
+/// back was gone.
+#[test]
+fn a_checkpoint_of_the_application_ends_what_held_the_cleaning_back() {
+    let disk = SimDisk::new();
+    let (wal, _) = by_hand().vfs(disk.mount()).open(Path::new("/log")).unwrap();
+    let old = wal.append(b"never settled").unwrap();
+    wal.checkpoint(old, b"state").unwrap();
+    for _ in 0..20 {
+        let op = wal.append(&[7; 20_000]).unwrap();
+        wal.complete(op).unwrap().wait().unwrap();
+    }
+    wal.housekeep().unwrap();
+    assert!(wal.stats().log_bytes > 20 * 20_000, "the application replays all of it");
+    wal.checkpoint(wal.durable_lsn().next(), b"state").unwrap();
+    wal.housekeep().unwrap();
+    let stats = wal.stats();
+    assert!(stats.log_bytes <= 2 * (SEGMENT + 20_100), "{stats:?}");
+    assert_eq!(wal.read(old).unwrap().payload, b"never settled");
+}
+
 #[test]
 fn taking_back_a_settlement_makes_the_operation_pending_again() {
     let dir = tempfile::tempdir().unwrap();

@@ -108,3 +108,24 @@ fn the_log_becomes_short_when_all_has_drained_and_nothing_comes() {
     let stats = bucket.inner.wal.stats();
     assert!(stats.log_bytes + stats.spare_bytes <= 2 * (SEGMENT + 20_100), "{stats:?}");
 }
+
+/// A look at a log that is too long while a record is on its way changes nothing, and the next can.
+#[test]
+fn a_look_that_came_to_nothing_does_not_put_off_the_next() {
+    let rig = Rig::new(SimDisk::new(), |builder| builder).inline_max(ByteCount::kib(32));
+    rig.remote.refuse(key(STUCK));
+    let bucket = rig.open().unwrap();
+    let first = bucket.put(&key(STUCK), content(0, 700)).unwrap().lsn;
+    bucket.inner.state.lock().engine.settling(first);
+    for n in 1..20_u8 {
+        bucket.put(&key(&format!("k{n}")), content(n, 20_000)).unwrap();
+    }
+    rig.drain_to(&bucket, 1);
+    bucket.inner.keep_log().unwrap();
+    assert!(bucket.inner.wal.stats().log_bytes > 19 * 20_000, "all of it is held back");
+    bucket.inner.state.lock().engine.not_settled(first);
+    bucket.inner.keep_log().unwrap();
+    let stats = bucket.inner.wal.stats();
+    let bound = 2 * weight(&stats) + 2 * (SEGMENT + 20_100);
+    assert!(stats.log_bytes + stats.spare_bytes <= bound, "{stats:?}");
+}
