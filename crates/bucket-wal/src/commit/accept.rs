@@ -238,3 +238,41 @@ fn has_room(state: &State, records: Records<'_>) -> bool {
 fn is_full(open: &Batch) -> bool {
     open.group.payloads.len() + open.group.entries.len() * size_of::<Entry>() >= BATCH_LIMIT
 }
+
+#[cfg(all(test, not(bucket_loom)))]
+mod tests {
+    use std::path::Path;
+    use std::thread;
+
+    use bucket_vfs::sim::{Fault, FaultKind, SimDisk};
+
+    use super::*;
+    use crate::Wal;
+
+    /// Who submits faster than the disk takes it would fill the memory.
+    #[test]
+    fn a_batch_that_is_full_has_whoever_submits_wait_for_the_disk() {
+        let disk = SimDisk::new();
+        let (wal, _) = Wal::options().vfs(disk.mount()).open(Path::new("/log")).unwrap();
+        let record = vec![7; MAX_RECORD_LEN];
+        wal.append(b"first").unwrap();
+        disk.inject(Fault::new(FaultKind::Stall));
+        thread::scope(|scope| {
+            let leader = scope.spawn(|| wal.append(b"second"));
+            disk.wait_until_stalled();
+            let submitter = scope.spawn(|| {
+                (0..2 * BATCH_LIMIT / MAX_RECORD_LEN).for_each(|_| drop(wal.submit(&record)));
+            });
+            while !wal.shared.state.lock().open.done.has_waiters() {
+                assert!(!submitter.is_finished(), "all of it was taken while the disk stood still");
+                thread::yield_now();
+            }
+            assert!(is_full(&wal.shared.state.lock().open));
+            disk.release();
+            leader.join().unwrap().unwrap();
+            submitter.join().unwrap();
+        });
+        wal.sync().unwrap();
+        assert_eq!(wal.stats().records, 2 + 8);
+    }
+}

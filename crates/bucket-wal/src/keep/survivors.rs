@@ -143,3 +143,43 @@ impl Shared {
         Ok(())
     }
 }
+
+#[cfg(all(test, not(bucket_loom)))]
+mod tests {
+    use std::path::Path;
+
+    use bucket_core::ByteCount;
+    use bucket_vfs::sim::SimDisk;
+
+    use crate::{CheckpointPolicy, Wal};
+
+    /// The thread would do it again at once, and again.
+    #[test]
+    fn what_cleaning_cannot_shorten_is_left_until_the_log_has_grown() {
+        let options = Wal::options().vfs(SimDisk::new().mount()).lifecycle(true);
+        let options = options.housekeeping_by_hand(true).checkpoints(CheckpointPolicy::never());
+        let options = options.segment_size(ByteCount::kib(64)).unwrap();
+        let options = options.keep_checkpoints(1).unwrap();
+        let (wal, _) = options.open(Path::new("/log")).unwrap();
+        let settle = |n: u64| {
+            for _ in 0..n {
+                let lsn = wal.append(&[7; 10_000]).unwrap();
+                wal.complete(lsn).unwrap().wait().unwrap();
+            }
+        };
+        wal.append(b"pinned").unwrap();
+        settle(20);
+        wal.checkpoint(wal.durable_lsn(), b"state").unwrap();
+        settle(20);
+        let before = wal.stats().log_bytes;
+        let is_due = || wal.shared.state.lock().is_too_long();
+        assert!(is_due());
+        wal.housekeep().unwrap();
+        // What is left is the application's.
+        let left = wal.stats().log_bytes;
+        assert!((150_000..before - 150_000).contains(&left), "{left} of {before}");
+        assert!(!is_due());
+        settle(7);
+        assert!(is_due(), "{:?}", wal.stats());
+    }
+}
