@@ -219,14 +219,15 @@ impl Shared {
     /// Removes what no kept checkpoint needs, or has it archived first.
     fn let_go(&self) -> Result<(), WalError> {
         // What the application's last checkpoint held back may be copied forward now.
-        self.state.lock().keep.clean_above = 0;
+        let mut state = self.state.lock();
+        state.keep.clean_above = 0;
         if self.rules.archive.is_some() {
             // The archive may be slow, and is none of the caller's business.
-            let mut state = self.state.lock();
             state.keep.trim = true;
             self.wake_keeper(&mut state);
             return Ok(());
         }
+        drop(state);
         self.trim().map(drop)
     }
 

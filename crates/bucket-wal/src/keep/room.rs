@@ -31,16 +31,18 @@ impl Shared {
         written.map_err(|error| WalError::io("write", &path, error))
     }
 
-    /// Does something that writes a manifest. Where there is no space, what could go before has to go.
+    /// Does something that writes a manifest. Where there is no space, what could go before has to go; not
+    /// to an archive, which may be slow, and which one at a time is to be given segments.
     pub(super) fn with_room(
         &self,
         mut attempt: impl FnMut() -> Result<(), WalError>,
     ) -> Result<(), WalError> {
         let result = attempt();
-        if !matches!(result, Err(WalError::NoSpace { .. })) || self.trim()? == 0 {
+        let lacks_space = matches!(result, Err(WalError::NoSpace { .. }));
+        if !lacks_space || self.rules.archive.is_some() {
             return result;
         }
-        attempt()
+        if self.trim().is_ok_and(|removed| removed > 0) { attempt() } else { result }
     }
 
     /// Makes what the reserve lacks of whatever space there is.
