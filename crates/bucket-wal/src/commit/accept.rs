@@ -3,7 +3,9 @@
 
 use bucket_core::Clock;
 
-use super::{Batch, Lead, Shared, State, Ticket};
+use super::lead::Lead;
+use super::state::Batch;
+use super::{Shared, State, Ticket};
 use crate::error::WalError;
 use crate::frame::{Entry, MAX_RECORD_LEN};
 use crate::lifecycle::SUBJECT_LEN;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bucket_core::{Clock, Tick};
 
-use super::{Lead, Shared, State};
+use super::lead::Lead;
+use super::{Shared, State};
 use crate::options::SyncPolicy;
 use crate::sync::{self, Arc, MutexGuard};
 

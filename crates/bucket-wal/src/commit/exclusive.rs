@@ -2,8 +2,9 @@
 //!
 //! It waits until everything that was accepted is durable, and appending waits for it.
 
-use super::{Batch, Shared, State};
-use crate::commit::Lead;
+use super::lead::Lead;
+use super::state::Batch;
+use super::{Shared, State};
 use crate::error::WalError;
 use crate::index::Segment;
 use crate::lsn::Lsn;

@@ -8,7 +8,8 @@ use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use super::{Done, Shared, State};
+use super::ticket::Done;
+use super::{Shared, State};
 use crate::sync::Arc;
 use crate::writer::CommitError;
 
