@@ -10,7 +10,6 @@ use bucket_vfs::{OpenMode, Vfs, VfsFile};
 
 use crate::segment::{self, HEADER_LEN, MAX_ID};
 use crate::sync::{AtomicU64, Mutex, Ordering};
-use crate::writer::PREFILL_PIECE;
 
 /// The spare files of a log.
 #[derive(Debug)]
@@ -143,6 +142,8 @@ fn fill(file: &dyn VfsFile, len: u64) -> std::io::Result<()> {
     file.sync_data()
 }
 
+/// Files of zeros are made in pieces of this size.
+const PREFILL_PIECE: usize = 1 << 20;
 /// A segment may be longer than it should be by a record and what is written ahead.
 const SLACK: u64 = 32 << 20;
 
