@@ -5,6 +5,7 @@
 #![cfg_attr(feature = "mmap", deny(unsafe_code))]
 
 mod atomic;
+mod create_dir;
 #[cfg(feature = "mmap")]
 #[cfg_attr(bucket_docsrs, doc(cfg(feature = "mmap")))]
 mod map;
@@ -16,6 +17,7 @@ mod vfs;
 
 // The public interface is:
 pub use atomic::write_atomic;
+pub use create_dir::create_dir_durable;
 #[cfg(feature = "mmap")]
 #[cfg_attr(bucket_docsrs, doc(cfg(feature = "mmap")))]
 pub use map::Map;

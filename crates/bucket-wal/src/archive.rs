@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bucket_vfs::{OpenMode, StdVfs, Vfs, VfsFile};
+use bucket_vfs::{OpenMode, StdVfs, Vfs, VfsFile, create_dir_durable};
 
 use crate::lsn::Lsn;
 use crate::planted::{Bug, Planted};
@@ -169,17 +169,6 @@ impl ArchiveDir {
         self
     }
 
-    fn create_dir(&self) -> io::Result<()> {
-        match self.vfs.create_dir(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => {
-                let parent = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-                self.vfs.sync_dir(parent.unwrap_or(Path::new(".")))
-            }
-        }
-    }
-
     /// Writes the copy and makes sure that it is on disk as it should be.
     fn copy(&self, segment: &SealedSegment, path: &Path) -> io::Result<()> {
         match self.vfs.remove_file(path) {
@@ -209,7 +198,7 @@ impl ArchiveDir {
 
 impl ArchiveSink for ArchiveDir {
     fn archive(&self, segment: &SealedSegment) -> io::Result<()> {
-        self.create_dir()?;
+        create_dir_durable(&*self.vfs, &self.dir, |_, _, error| error)?;
         let path = self.dir.join(segment.file_name());
         match self.vfs.open(&path, OpenMode::Read) {
             // It has its name, so it is complete: of this segment, or of another log's.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use bucket_vfs::{OpenMode, Vfs, write_atomic};
+use bucket_vfs::{OpenMode, Vfs, create_dir_durable, write_atomic};
 
 use crate::bucket::error::StoreError;
 
@@ -17,17 +17,8 @@ const RESERVE_LEN: usize = 256 << 10;
 /// Creates the directory, or checks that it is ours.
 pub(crate) fn prepare_directory(vfs: &dyn Vfs, dir: &Path) -> Result<(), StoreError> {
     let io = |error| StoreError::io("open", dir, error);
-    match vfs.create_dir(dir) {
-        Ok(()) => {
-            let parent = match dir.parent() {
-                Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-                Some(parent) => parent,
-                None => dir,
-            };
-            return vfs.sync_dir(parent).map_err(io);
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(io(error)),
+    if create_dir_durable(vfs, dir, |_, _, error| io(error))? {
+        return Ok(());
     }
     let directory = |why: &str| StoreError::Directory { path: dir.to_owned(), why: why.to_owned() };
     match read_text(vfs, &dir.join(DESCRIPTION))? {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Fault, FaultKind, SimDisk, Survivors};
@@ -465,4 +465,47 @@ fn a_full_disk_takes_the_name_of_a_holder_away_and_not_the_lock() {
     let _held = vfs.lock(path, "first").unwrap();
     let refused = disk.mount().lock(path, "second");
     assert!(matches!(refused, Err(LockError::Held { holder }) if holder.is_empty()));
+}
+
+/// What is told of a step that fails.
+type Failed = (&'static str, PathBuf, io::ErrorKind);
+
+fn create_dir(disk: &SimDisk, path: &str) -> Result<bool, Failed> {
+    crate::create_dir_durable(&*disk.mount(), Path::new(path), |step, path, error| {
+        (step, path.to_owned(), error.kind())
+    })
+}
+
+#[test]
+fn a_directory_created_durably_survives_every_crash() {
+    for path in ["/a", "relative"] {
+        let disk = SimDisk::new();
+        assert_eq!(create_dir(&disk, path), Ok(true));
+        disk.crash(Survivors::None);
+        assert_eq!(create_dir(&disk, &format!("{path}/below")), Ok(true));
+        disk.crash(Survivors::None);
+        let found = disk.mount().read_dir(Path::new(path)).unwrap();
+        assert!(found.len() == 1 && found[0].name == "below", "{found:?}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_there_is_left_alone() {
+    let disk = SimDisk::new();
+    disk.mount().create_dir(Path::new("/a")).unwrap();
+    let before = disk.operations();
+    assert_eq!(create_dir(&disk, "/a"), Ok(false));
+    assert_eq!(disk.operations(), before);
+    durable(&disk, "/file", b"");
+    assert_eq!(create_dir(&disk, "/file"), Ok(false));
+}
+
+#[test]
+fn whoever_creates_a_directory_hears_which_step_failed_and_where() {
+    let disk = SimDisk::new();
+    let missing = PathBuf::from("/none/a");
+    assert_eq!(create_dir(&disk, "/none/a"), Err(("create", missing, io::ErrorKind::NotFound)));
+    disk.power_off_at(disk.operations() + 2);
+    let failed = create_dir(&disk, "/a").unwrap_err();
+    assert_eq!((failed.0, failed.1), ("sync", PathBuf::from("/")));
 }

@@ -8,7 +8,7 @@ mod replicate;
 use std::path::Path;
 
 use bucket_core::{Clock, SystemClock};
-use bucket_vfs::{LockError, VfsLock};
+use bucket_vfs::{LockError, VfsLock, create_dir_durable};
 
 use crate::commit::Shared;
 use crate::error::WalError;
@@ -112,18 +112,7 @@ impl Wal {
 /// Makes sure that the directory is there, and takes its lock.
 pub(crate) fn claim(dir: &Path, options: &WalOptions) -> Result<Box<dyn VfsLock>, WalError> {
     let vfs = &*options.vfs;
-    match vfs.create_dir(dir) {
-        Ok(()) => {
-            let parent = match dir.parent() {
-                Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-                Some(parent) => parent,
-                None => dir,
-            };
-            vfs.sync_dir(parent).map_err(|error| WalError::io("sync", parent, error))?;
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(WalError::io("create", dir, error)),
-    }
+    create_dir_durable(vfs, dir, WalError::io)?;
     vfs.lock(&dir.join("LOCK"), &options.holder).map_err(|error| match error {
         LockError::Held { holder } => WalError::Locked { path: dir.to_owned(), holder },
         LockError::Io(error) => WalError::io("lock", dir, error),
