@@ -37,6 +37,15 @@ impl Reserve {
         !self.whole.contains(&false)
     }
 
+    /// Removes those with one of these numbers that are more than there should be, from a time when more
+    /// checkpoints were kept.
+    pub(crate) fn remove_surplus(&self, vfs: &dyn Vfs, dir: &Path, numbers: &[usize]) {
+        for &n in numbers.iter().filter(|&&n| n >= self.whole.len()) {
+            // Best effort: the next opening tries again.
+            let _ = vfs.remove_file(&path_of(dir, n));
+        }
+    }
+
     /// Makes what is lacking, as far as there is space for it.
     pub(crate) fn make(&mut self, vfs: &dyn Vfs, dir: &Path) {
         for n in 0..self.whole.len() {
@@ -70,7 +79,12 @@ pub(crate) fn release_one(vfs: &dyn Vfs, dir: &Path) -> bool {
 
 /// Whether a file of the reserve has this name.
 pub(crate) fn is_name(name: &str) -> bool {
-    segment::number_in(name, PREFIX, "").is_some()
+    number_of(name).is_some()
+}
+
+/// The number of the file of the reserve that has this name.
+pub(crate) fn number_of(name: &str) -> Option<usize> {
+    segment::number_in(name, PREFIX, "").and_then(|number| usize::try_from(number).ok())
 }
 
 fn path_of(dir: &Path, n: usize) -> PathBuf {

@@ -208,6 +208,7 @@ fn reserve(dir: &Path, options: &WalOptions, survey: &Survey, cut: Option<&Cut>)
         return Reserve::none();
     }
     let mut reserve = Reserve::new(options.keep_checkpoints);
+    reserve.remove_surplus(vfs, dir, &survey.reserve);
     reserve.make(vfs, dir);
     if let Some(cut) = cut.filter(|cut| !cut.is_damage && !reserve.is_whole())
         && let Some(nth) = cut.nth

@@ -15,6 +15,7 @@ use crate::error::WalError;
 use crate::format::Features;
 use crate::lsn::Lsn;
 use crate::manifest::{self, Manifest, Manifests};
+use crate::reserve;
 use crate::segment::{self, HEADER_LEN, Header, HeaderError, MAX_ID, number_in};
 use crate::spares::Spare;
 use crate::sync::Arc;
@@ -39,6 +40,8 @@ pub(crate) struct Survey {
     pub(crate) temporary: Vec<PathBuf>,
     /// Files that are kept to become segments.
     pub(crate) spares: Vec<Spare>,
+    /// The numbers of the files in reserve.
+    pub(crate) reserve: Vec<usize>,
     /// No file of the log has a higher number.
     pub(crate) max_id: u64,
     /// What the newest checkpoint vouches for.
@@ -70,6 +73,7 @@ struct Names {
     checkpoints: Vec<PathBuf>,
     temporary: Vec<PathBuf>,
     spares: Vec<Spare>,
+    reserve: Vec<usize>,
 }
 
 impl Survey {
@@ -99,6 +103,7 @@ impl Survey {
             durable_lsn: newest.map_or(0, Manifest::vouched_lsn),
             temporary: names.temporary,
             spares: names.spares,
+            reserve: names.reserve,
             checkpoints: names.checkpoints,
             manifests,
             findings: Vec::new(),
@@ -229,7 +234,7 @@ impl Names {
                     let (path, len) = (dir.join(name), entry.len);
                     names.spares.push(Spare { path, len, is_used: true });
                 }
-                _ => {}
+                _ => names.reserve.extend(reserve::number_of(name)),
             }
         }
         names.segments.sort_unstable();

@@ -1,5 +1,6 @@
 //! A disk without space: what frees some must not need any, and others take what is given back.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -148,4 +149,33 @@ fn a_log_that_crashes_again_and_again_on_a_full_disk_opens_and_takes_a_checkpoin
     wal.checkpoint(wal.durable_lsn(), b"state").unwrap();
     assert!(wal.stats().log_bytes < before);
     assert!(fill(&wal) > 0);
+}
+
+/// They stayed for good, 32 KiB each.
+#[test]
+fn a_log_that_keeps_fewer_checkpoints_has_fewer_files_in_reserve() {
+    let disk = SimDisk::new();
+    let names = |disk: &SimDisk| {
+        let files = disk.mount().read_dir(Path::new(LOG)).unwrap();
+        let names = files.into_iter().map(|file| file.name.into_string().unwrap());
+        names.filter(|name| name.contains("reserve")).collect::<BTreeSet<_>>()
+    };
+    let reserve = |n: u64| (0..n).map(|n| format!("reserve-{n:016x}")).collect::<BTreeSet<_>>();
+    drop(options(&disk).keep_checkpoints(16).unwrap().open(Path::new(LOG)).unwrap());
+    assert_eq!(names(&disk), reserve(17));
+
+    // Somebody else's, or nobody's.
+    let others = BTreeSet::from([
+        "reserve-4".to_owned(),
+        "reserve-000000000000000g".to_owned(),
+        "reserve-0000000000000004.old".to_owned(),
+        "my-reserve-0000000000000004".to_owned(),
+    ]);
+    for name in &others {
+        disk.mount().open(&Path::new(LOG).join(name), OpenMode::CreateNew).unwrap();
+    }
+    for keep in [3, 1] {
+        drop(options(&disk).keep_checkpoints(keep).unwrap().open(Path::new(LOG)).unwrap());
+        assert_eq!(names(&disk), &reserve(keep as u64 + 1) | &others);
+    }
 }
