@@ -11,7 +11,7 @@ use bucket_core::ByteCount;
 use bucket_vfs::OpenMode;
 use bucket_vfs::sim::{SimDisk, Survivors};
 
-use crate::{ArchiveDir, ArchiveSink, Lsn, SealedSegment, Verdict, Wal, WalOptions};
+use crate::{ArchiveDir, ArchiveSink, Lsn, SealedSegment, Verdict, Wal, WalError, WalOptions};
 
 fn options(disk: &SimDisk) -> WalOptions {
     let options = Wal::options().segment_size(ByteCount::kib(64)).unwrap();
@@ -156,4 +156,28 @@ fn a_segment_that_comes_again_is_recognized_and_another_one_is_refused() {
     assert_eq!(archived, 0);
     assert!(failures > 0);
     assert_eq!(segment(&disk), oldest, "it stays where it is");
+}
+
+/// It went to the archive on the caller's thread, beside the housekeeping and however slow it is.
+#[test]
+fn a_checkpoint_that_finds_no_space_leaves_the_archive_to_the_housekeeping() {
+    let (disk, elsewhere) = (SimDisk::new(), SimDisk::new());
+    let sink = Arc::new(Moody {
+        inner: ArchiveDir::new("/archive").vfs(elsewhere.mount()),
+        fails: AtomicBool::new(false),
+        calls: AtomicUsize::new(0),
+    });
+    let options = options(&disk).archive(Arc::clone(&sink) as Arc<dyn ArchiveSink>);
+    let (wal, _) = options.open("/log").unwrap();
+    let last = churn(&wal);
+    disk.set_capacity(Some(0));
+    // Longer than a file in reserve.
+    let refused = wal.checkpoint(last, vec![1; 60_000].as_slice()).unwrap_err();
+    assert!(matches!(refused, WalError::NoSpace { .. }), "{refused}");
+    assert_eq!(sink.calls.load(Ordering::SeqCst), 0);
+
+    let before = wal.stats().log_bytes;
+    wal.housekeep().unwrap();
+    let stats = wal.stats();
+    assert!(stats.archived >= 4 && stats.log_bytes < before, "{stats:?}");
 }
