@@ -12,6 +12,12 @@ use crate::frame::GROUP_LEN;
 use crate::sync::Arc;
 use crate::sync_method::SyncMethod;
 
+/// Zeros are written in pieces of this size. What is written in one piece may be cached in one piece, and
+/// every later sync of a few bytes looks through the whole of it: on ext4, pieces of 1 MiB make the sync of a
+/// small record a tenth slower than pieces of 4 KiB, and those make one of 64 KiB a fifth slower. With 32 KiB
+/// both are as fast as can be.
+pub(crate) const ZEROS_PIECE: usize = 32 << 10;
+
 /// What is written directly starts and ends at multiples of this, and zeros end at them.
 pub(crate) const BLOCK: u64 = 4_096;
 

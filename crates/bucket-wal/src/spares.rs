@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bucket_vfs::{OpenMode, Vfs, VfsFile};
 
+use crate::medium::ZEROS_PIECE;
 use crate::segment::{self, HEADER_LEN, MAX_ID};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 
@@ -132,18 +133,15 @@ impl Spares {
 }
 
 fn fill(file: &dyn VfsFile, len: u64) -> std::io::Result<()> {
-    let zeros = vec![0; PREFILL_PIECE];
+    let zeros = vec![0; ZEROS_PIECE];
     let mut at = 0;
     while at < len {
-        let n = (len - at).min(PREFILL_PIECE as u64);
+        let n = (len - at).min(ZEROS_PIECE as u64);
         file.write_all_at(&zeros[..n as usize], at)?;
         at += n;
     }
     file.sync_data()
 }
-
-/// Files of zeros are made in pieces of this size.
-const PREFILL_PIECE: usize = 1 << 20;
 /// A segment may be longer than it should be by a record and what is written ahead.
 const SLACK: u64 = 32 << 20;
 

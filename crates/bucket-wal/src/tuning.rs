@@ -13,7 +13,7 @@ use bucket_core::{ByteCount, Clock, SystemClock};
 use bucket_vfs::{OpenMode, Vfs, VfsFile, write_atomic};
 
 use crate::error::WalError;
-use crate::medium::Medium;
+use crate::medium::{Medium, ZEROS_PIECE};
 use crate::options::WalOptions;
 use crate::segment;
 use crate::sync::Arc;
@@ -118,7 +118,7 @@ impl Measured {
         }
         let file: Arc<dyn VfsFile> = vfs.open(path, OpenMode::CreateNew)?;
         let mut medium = Medium::new(file, path.to_owned(), method);
-        let zeros = vec![0; 64 << 10];
+        let zeros = vec![0; ZEROS_PIECE];
         for offset in (0..FILE_LEN).step_by(zeros.len()) {
             medium.fill(&zeros, offset)?;
         }

@@ -284,17 +284,23 @@ pub(crate) struct RawFile {
 impl RawFile {
     /// Fills a file with `len` zeros, for so many threads that write so much at a time.
     pub(crate) fn create(path: &Path, len: u64, shape: Shape) -> Result<Self, Failure> {
-        let file =
-            OpenOptions::new().create_new(true).write(true).read(true).mode(0o600).open(path)?;
         // Page by page: what is written in one piece may be cached in one piece, and then every small sync has
         // more to look through, which made this file up to a tenth slower. A large write is the faster for it.
-        let zeros = vec![0; if shape.payload < 32 << 10 { 4 << 10 } else { 1 << 20 }];
-        for offset in (0..len).step_by(zeros.len()) {
-            file.write_all_at(&zeros, offset)?;
-        }
-        file.sync_all()?;
+        let piece = if shape.payload < 32 << 10 { 4 << 10 } else { 1 << 20 };
+        let file = zeroed(path, len, piece)?;
         Ok(Self { file, stretch: len / shape.threads as u64 })
     }
+}
+
+/// A new file of so many zeros at least, written in pieces of `piece` bytes, and durable.
+pub(crate) fn zeroed(path: &Path, len: u64, piece: usize) -> Result<File, Failure> {
+    let file = OpenOptions::new().create_new(true).write(true).read(true).mode(0o600).open(path)?;
+    let zeros = vec![0; piece];
+    for offset in (0..len).step_by(piece) {
+        file.write_all_at(&zeros, offset)?;
+    }
+    file.sync_all()?;
+    Ok(file)
 }
 
 impl DurableWrite for RawFile {

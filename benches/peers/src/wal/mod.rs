@@ -2,6 +2,7 @@
 //! what a log takes in bytes, threads and wake-ups.
 
 mod best;
+mod calls;
 mod footprint;
 mod nowait;
 mod okaywal;
@@ -33,6 +34,7 @@ pub(crate) const IDS: &[&str] = &[
     "wal.8t",
     "wal.8t.large",
     "wal.bytes",
+    "wal.calls",
     "wal.fresh",
     "wal.idle",
     "wal.nowait",
@@ -58,6 +60,7 @@ pub(crate) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
     footprint::run(session)?;
     synced::run(session)?;
     best::run(session)?;
+    calls::run(session)?;
     pipelined::run(session)?;
     nowait::run(session)?;
     open::run(session)?;

@@ -1,9 +1,9 @@
-//! Files that count what is written and take their time to sync.
+//! Files that count what is written, note where, and take their time to sync.
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bucket_vfs::{DirEntry, LockError, OpenMode, StdVfs, Vfs, VfsFile, VfsLock};
@@ -25,6 +25,25 @@ pub(super) struct Counts {
     bytes: AtomicU64,
     syncs: AtomicU64,
     sync_nanos: AtomicU64,
+    files: AtomicU64,
+    calls: Mutex<Option<Vec<Call>>>,
+}
+
+/// A write, or a sync where `len` is 0.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    /// The how manieth file that was opened.
+    file: u64,
+    offset: u64,
+    pub(super) len: usize,
+}
+
+impl Call {
+    /// A place in one file that has room for all of them.
+    pub(super) const fn place(&self) -> u64 {
+        // Longer than any segment here.
+        self.file * (128 << 20) + self.offset
+    }
 }
 
 impl Counts {
@@ -37,6 +56,32 @@ impl Counts {
     pub(super) fn syncs(&self) -> (u64, Duration) {
         let nanos = self.sync_nanos.load(Ordering::Relaxed);
         (self.syncs.load(Ordering::Relaxed), Duration::from_nanos(nanos))
+    }
+}
+
+impl Counts {
+    /// Notes the calls from now on.
+    pub(super) fn note_calls(&self) {
+        *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::with_capacity(1 << 16));
+    }
+
+    /// The calls that were noted, as if the first of their files had been opened first.
+    pub(super) fn take_calls(&self) -> Vec<Call> {
+        let noted = self.calls.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut calls = noted.unwrap_or_default();
+        let mut files: Vec<u64> = calls.iter().map(|call| call.file).collect();
+        files.sort_unstable();
+        files.dedup();
+        for call in &mut calls {
+            call.file = files.partition_point(|file| *file < call.file) as u64;
+        }
+        calls
+    }
+
+    fn note(&self, file: u64, offset: u64, len: usize) {
+        if let Some(calls) = &mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner) {
+            calls.push(Call { file, offset, len });
+        }
     }
 }
 
@@ -54,7 +99,8 @@ impl Watched {
 impl Vfs for Watched {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
         let (inner, counts) = (self.inner.open(path, mode)?, self.counts());
-        Ok(Arc::new(WatchedFile { inner, counts, sync: self.sync }))
+        let number = counts.files.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(WatchedFile { inner, counts, number, sync: self.sync }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -90,6 +136,7 @@ impl Vfs for Watched {
 struct WatchedFile {
     inner: Arc<dyn VfsFile>,
     counts: Arc<Counts>,
+    number: u64,
     sync: Duration,
 }
 
@@ -100,10 +147,12 @@ impl VfsFile for WatchedFile {
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.counts.bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        self.counts.note(self.number, offset, buf.len());
         self.inner.write_all_at(buf, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.counts.note(self.number, 0, 0);
         let start = now();
         self.inner.sync_data()?;
         pause(self.sync.saturating_sub(since(start)));

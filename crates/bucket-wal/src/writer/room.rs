@@ -3,7 +3,7 @@
 
 use super::{Active, CommitError, NewSegment, Writer};
 use crate::error::{WalError, is_no_space};
-use crate::medium::BLOCK;
+use crate::medium::{BLOCK, ZEROS_PIECE};
 use crate::segment::{self, HEADER_LEN, ROOM};
 
 impl Writer {
@@ -62,7 +62,7 @@ impl Writer {
             {
                 active.zeroed = until;
             }
-            let zeros = vec![0; 64 << 10];
+            let zeros = vec![0; ZEROS_PIECE];
             while active.zeroed < until {
                 let step = active.zeroed / BLOCK * BLOCK + zeros.len() as u64;
                 let n = (step.min(until) - active.zeroed) as usize;
