@@ -142,6 +142,7 @@ fn fill(file: &dyn VfsFile, len: u64) -> std::io::Result<()> {
     }
     file.sync_data()
 }
+
 /// A segment may be longer than it should be by a record and what is written ahead.
 const SLACK: u64 = 32 << 20;
 

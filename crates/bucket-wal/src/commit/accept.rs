@@ -245,11 +245,139 @@ fn is_full(open: &Batch) -> bool {
 mod tests {
     use std::path::Path;
     use std::thread;
+    use std::time::Duration;
 
+    use bucket_core::{ByteCount, Clock};
     use bucket_vfs::sim::{Fault, FaultKind, SimDisk};
 
     use super::*;
-    use crate::Wal;
+    use crate::{Wal, WalOptions};
+
+    const NEVER: Duration = Duration::from_secs(3_600);
+
+    fn options(policy: SyncPolicy) -> WalOptions {
+        Wal::options().vfs(SimDisk::new().mount()).sync_policy(policy).unwrap()
+    }
+
+    fn open(policy: SyncPolicy) -> Wal {
+        options(policy).open(Path::new("/log")).unwrap().0
+    }
+
+    /// Does it with so many records of so many bytes each.
+    fn with_records<T>(count: usize, len: usize, run: impl FnOnce(Records<'_>) -> T) -> T {
+        let payload = vec![7; len];
+        let payloads = vec![&payload[..]; count];
+        run(Records::new(&payloads, &vec![Entry::of(&payload); count], false))
+    }
+
+    /// Waits until so much is written and nothing is under way.
+    fn is_quiet(wal: &Wal, written: u64) -> MutexGuard<'_, State> {
+        loop {
+            let state = wal.shared.state.lock();
+            if state.written_lsn >= written && !state.leading {
+                return state;
+            }
+            drop(state);
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_batch_is_not_due_before_it_has_enough() {
+        let batch = |records, bytes| SyncPolicy::Batch {
+            records,
+            bytes: ByteCount::new(bytes),
+            delay: NEVER,
+        };
+        for policy in [batch(3, 1 << 30), batch(u64::MAX, 21)] {
+            let wal = open(policy);
+            for n in 1..=2 {
+                wal.append(&[7; 10]).unwrap();
+                let state = is_quiet(&wal, n);
+                assert!(!state.unsynced.due, "{policy:?}: after {n}");
+                assert_eq!(state.durable, 0, "{policy:?}: after {n}");
+            }
+            wal.append(&[7; 10]).unwrap();
+            assert_eq!(is_quiet(&wal, 3).durable, 3, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_unsynced_is_as_old_as_its_first_record() {
+        let wal = open(SyncPolicy::Batch { records: 9, bytes: ByteCount::mib(1), delay: NEVER });
+        wal.append(b"first").unwrap();
+        let since = wal.shared.state.lock().unsynced.since;
+        while wal.shared.clock.now() <= since {
+            thread::yield_now();
+        }
+        wal.append(b"second").unwrap();
+        let state = wal.shared.state.lock();
+        assert_eq!((state.unsynced.records, state.unsynced.since), (2, since));
+    }
+
+    /// What does not fit would be refused after it was accepted.
+    #[test]
+    fn there_is_room_only_for_all_that_is_open_together() {
+        let wal = open(SyncPolicy::None);
+        wal.append(b"opens the segment").unwrap();
+        wal.sync().unwrap();
+        for len in [0, 1, 100] {
+            let mut state = wal.shared.state.lock();
+            state.open.group.entries.clear();
+            state.open.group.payloads.clear();
+            state.open.group.entries.push(Entry::of(&vec![7; len]));
+            state.open.group.payloads.extend(vec![7; len]);
+            let need = bound(2, 2 * len);
+            with_records(1, len, |records| {
+                state.room = (need, need);
+                assert!(has_room(&state, records), "{len}");
+                state.room = (need - 1, need - 1);
+                assert!(!has_room(&state, records), "{len}");
+            });
+            state.open = Batch::new(state.next_lsn);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_full_by_its_records_as_well_as_by_their_bytes() {
+        let mut open = Batch::new(1);
+        open.group.payloads = vec![7; BATCH_LIMIT - 1];
+        assert!(!is_full(&open));
+        open.group.payloads.push(7);
+        assert!(is_full(&open));
+        open.group.payloads.clear();
+        open.group.entries = vec![Entry::of(b""); BATCH_LIMIT.div_ceil(size_of::<Entry>())];
+        assert!(is_full(&open));
+        open.group.entries.pop();
+        assert!(!is_full(&open));
+    }
+
+    #[test]
+    fn an_operation_leaves_room_for_the_number_that_its_copy_carries() {
+        let options = options(SyncPolicy::None).lifecycle(true);
+        let (wal, _) = options.open(Path::new("/log")).unwrap();
+        let state = wal.shared.state.lock();
+        let longest = MAX_RECORD_LEN - SUBJECT_LEN;
+        with_records(1, longest, |records| state.may_take(records)).unwrap();
+        let error = with_records(1, longest + 1, |records| state.may_take(records)).unwrap_err();
+        assert!(
+            matches!(error, WalError::RecordTooLarge { len, max } if len == longest + 1 && max == longest)
+        );
+    }
+
+    /// Records may have been accepted behind a batch that is refused, and are not refused with it.
+    #[test]
+    fn a_batch_that_is_refused_takes_no_other_with_it() {
+        let (wal, _) = options(SyncPolicy::Always).lifecycle(true).open(Path::new("/log")).unwrap();
+        let mut state = wal.shared.state.lock();
+        with_records(2, 10, |records| push(&mut state, records));
+        let refused = state.take_open();
+        with_records(1, 10, |records| push(&mut state, records));
+        state.gave_up(&refused);
+        let pending = |lsn| state.lifecycle.as_ref().unwrap().is_pending(lsn);
+        assert_eq!([1, 2, 3].map(pending), [false, false, true]);
+        assert_eq!(state.stats.refused, 2);
+    }
 
     /// Who submits faster than the disk takes it would fill the memory.
     #[test]

@@ -45,6 +45,12 @@ impl Shared {
         self.state.lock().written.len()
     }
 
+    /// Whether somebody waits until the leader is done; `None` when the state is taken at the moment.
+    #[cfg(all(test, not(bucket_loom)))]
+    pub(crate) fn waits_for_a_turn(&self) -> Option<bool> {
+        Some(self.state.try_lock()?.turn_waiters > 0)
+    }
+
     /// Somebody came upon damage while reading.
     pub(crate) fn found_damage(&self, error: &WalError) {
         self.state.lock().stats.damage_read += 1;

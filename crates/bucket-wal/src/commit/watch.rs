@@ -116,3 +116,28 @@ impl Shared {
         }
     }
 }
+
+#[cfg(all(test, not(bucket_loom)))]
+mod tests {
+    use std::path::Path;
+    use std::thread;
+
+    use bucket_vfs::sim::SimDisk;
+
+    use super::*;
+    use crate::{Lsn, Wal};
+
+    #[test]
+    fn a_time_out_lets_who_waits_see_what_comes_before_it_ends() {
+        let (wal, _) = Wal::options().vfs(SimDisk::new().mount()).open(Path::new("/log")).unwrap();
+        let mut tail = wal.tail(Lsn::new(1), ReadLevel::Durable);
+        let waits =
+            thread::spawn(move || tail.next_timeout(Duration::from_secs(600)).map(Result::unwrap));
+        while wal.shared.state.lock().watchers.sleeping == 0 && !waits.is_finished() {
+            thread::yield_now();
+        }
+        wal.append(b"comes late").unwrap();
+        assert_eq!(waits.join().unwrap().unwrap().payload, b"comes late");
+        assert_eq!(wal.shared.state.lock().watchers.sleeping, 0);
+    }
+}

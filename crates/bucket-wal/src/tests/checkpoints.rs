@@ -279,3 +279,24 @@ fn a_checkpoint_that_fails_is_counted_and_tried_again_with_the_next_trigger() {
     assert_eq!(wal.checkpoints().unwrap().len(), 1);
     wal.append(b"it goes on").unwrap();
 }
+
+#[test]
+fn a_checkpoint_says_what_was_durable_of_each_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = options().housekeeping_by_hand(true).open(dir.path()).unwrap();
+    for _ in 0..100 {
+        wal.append(&[7; 1_500]).unwrap();
+    }
+    wal.checkpoint(Lsn::new(1), b"").unwrap();
+    let vfs = StdVfs::new();
+    let manifest = manifest::read(&vfs, dir.path(), 1, Features::NONE).unwrap().unwrap();
+    let inspection = Wal::options().inspect(dir.path()).unwrap();
+    let found: Vec<_> = inspection.segments.iter().map(|held| (held.id, held.end_offset)).collect();
+    let table: Vec<_> = manifest.segments.iter().map(|held| (held.id, held.data_len)).collect();
+    assert!(table.len() > 2);
+    assert_eq!(table, found);
+    let ends: Vec<_> = manifest.segments.iter().map(|held| held.next_lsn).collect();
+    let begins: Vec<_> = manifest.segments.iter().map(|held| held.first_lsn).collect();
+    assert_eq!((begins[0], &begins[1..]), (1, &ends[..ends.len() - 1]));
+    assert_eq!(ends.last(), Some(&101));
+}

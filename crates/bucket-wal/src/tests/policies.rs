@@ -1,6 +1,9 @@
 //! Sync policies: when a sync happens, what waits for it, and what is refused before it is accepted.
 
+use std::future::Future;
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bucket_core::ByteCount;
@@ -94,6 +97,68 @@ fn a_period_bounds_what_a_power_loss_may_take() {
     // A record that is longer than the bound by itself is taken, after everything else is durable.
     wal.append(&[7; 5_000]).unwrap();
     assert_eq!(survivors(&disk), 50);
+}
+
+#[test]
+fn a_period_may_leave_as_much_unsynced_as_it_says() {
+    let disk = SimDisk::new();
+    let max_unsynced = ByteCount::new(1_000);
+    let wal = open(&disk, SyncPolicy::Periodic { interval: NEVER, max_unsynced });
+    for _ in 0..4 {
+        wal.append(&[7; 250]).unwrap();
+    }
+    assert_eq!((wal.stats().syncs, survivors(&disk)), (0, 0));
+    wal.append(&[7; 1]).unwrap();
+    assert_eq!((wal.stats().syncs, survivors(&disk)), (1, 4));
+}
+
+/// Looks until the record is written; the thread of the log has to see to it.
+fn becomes_written(wal: &Wal, lsn: Lsn) {
+    for _ in 0..10_000_000_u32 {
+        if wal.written_lsn() >= lsn {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    panic!("record {lsn} was never written: {:?}", wal.stats());
+}
+
+#[test]
+fn what_is_accepted_is_written_and_in_time_synced_though_nobody_waits() {
+    let time = Duration::from_millis(20);
+    let periodic = SyncPolicy::Periodic { interval: time, max_unsynced: ByteCount::mib(1) };
+    for write_through in [false, true] {
+        for policy in [SyncPolicy::None, batch(u64::MAX, 1 << 30, time), periodic] {
+            let disk = SimDisk::new();
+            let options = options(&disk, policy).write_through(write_through);
+            let (wal, _) = options.open(Path::new("/log")).unwrap();
+            for _ in 0..2 {
+                let lsn = wal.append(b"record").unwrap();
+                becomes_written(&wal, lsn);
+                if policy != SyncPolicy::None {
+                    becomes_durable(&wal, lsn);
+                }
+            }
+            assert_eq!(wal.stats().written_lsn, Lsn::new(2));
+        }
+    }
+}
+
+/// Whoever polls does not wait for a time that may never come.
+#[test]
+fn a_ticket_that_is_polled_becomes_durable_whatever_the_policy() {
+    let periodic = SyncPolicy::Periodic { interval: NEVER, max_unsynced: ByteCount::mib(1) };
+    let batch = batch(u64::MAX, 1 << 30, NEVER);
+    for policy in [SyncPolicy::Always, SyncPolicy::None, batch, periodic] {
+        let disk = SimDisk::new();
+        let wal = open(&disk, policy);
+        let mut ticket = wal.submit(b"record").unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        if Pin::new(&mut ticket).poll(&mut context).is_pending() {
+            becomes_durable(&wal, Lsn::new(1));
+        }
+        assert_eq!(survivors(&disk), 1, "{policy:?}");
+    }
 }
 
 #[test]
@@ -248,4 +313,29 @@ fn a_batch_that_nobody_has_a_ticket_of_is_forgotten_once_it_is_written() {
     wal.sync().unwrap();
     assert!(ticket.is_durable());
     assert_eq!(wal.remembered(), 0);
+}
+
+/// The leader that is under way when the log is closed may still be refused.
+#[test]
+fn closing_says_that_something_was_refused_meanwhile() {
+    let disk = SimDisk::new();
+    let wal = open(&disk, SyncPolicy::Always);
+    wal.append(b"first").unwrap();
+    disk.inject(Fault::new(FaultKind::Stall));
+    std::thread::scope(|scope| {
+        let leader = scope.spawn(|| wal.append(b"second"));
+        disk.wait_until_stalled();
+        drop(wal.submit(&[7; 1 << 20]).unwrap());
+        let closer = scope.spawn(|| wal.clone().close());
+        wal.until_it_waits(&closer);
+        disk.set_capacity(Some(0));
+        disk.release();
+        leader.join().unwrap().unwrap();
+        let closed = closer.join().unwrap();
+        assert!(matches!(closed, Err(WalError::NoSpace { .. })), "{closed:?}");
+    });
+    assert_eq!(wal.stats().refused, 1);
+    disk.set_capacity(None);
+    wal.append(b"third").unwrap();
+    assert_eq!(survivors(&disk), 3);
 }

@@ -107,6 +107,17 @@ impl Wal {
     pub(crate) fn remembered(&self) -> usize {
         self.shared.remembered()
     }
+
+    /// Looks, for a while, until somebody waits for the leader, or until `thread` does not wait any more.
+    #[cfg(all(test, not(bucket_loom)))]
+    pub(crate) fn until_it_waits<T>(&self, thread: &std::thread::ScopedJoinHandle<'_, T>) {
+        for _ in 0..1_000_000_u32 {
+            if thread.is_finished() || self.shared.waits_for_a_turn() == Some(true) {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
 }
 
 /// Makes sure that the directory is there, and takes its lock.
