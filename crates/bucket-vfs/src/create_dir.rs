@@ -5,17 +5,19 @@ use std::path::Path;
 
 use crate::vfs::Vfs;
 
-/// Creates the directory `dir` and makes its name durable. False when the name was taken, by a directory
-/// or anything else; then nothing is done.
+/// Makes sure that there is a directory `dir` and that its name is durable. True when it was created; false
+/// when the name was taken, by a directory or anything else.
 ///
-/// Once this returns true, the directory survives a power loss; before, a crash leaves it or not. Its parent
-/// has to exist.
+/// Once this returns, the directory survives a power loss; before, a crash leaves it or not. That holds for
+/// one that was there as well: whoever created it may have died before its name was synced, and without the
+/// name all that is in it is gone. Its parent has to exist.
 ///
 /// # Errors
 ///
 /// What `error` makes of the step that failed (`"create"` or `"sync"`), of the directory that it was about
 /// (`dir`, or the parent for the sync), and of what the file system reported. After a failed sync the
-/// directory may be there.
+/// directory may be there. That the parent of a directory that was there may not be opened is no error: then
+/// somebody else made the directory, and made it durable or not.
 ///
 /// # Examples
 ///
@@ -33,17 +35,20 @@ pub fn create_dir_durable<E>(
     dir: &Path,
     error: impl Fn(&'static str, &Path, io::Error) -> E,
 ) -> Result<bool, E> {
-    match vfs.create_dir(dir) {
-        Ok(()) => {
-            let parent = match dir.parent() {
-                Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-                Some(parent) => parent,
-                None => dir,
-            };
-            vfs.sync_dir(parent).map_err(|source| error("sync", parent, source))?;
-            Ok(true)
+    let is_new = match vfs.create_dir(dir) {
+        Ok(()) => true,
+        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(source) => return Err(error("create", dir, source)),
+    };
+    let parent = match dir.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => dir,
+    };
+    match vfs.sync_dir(parent) {
+        Err(source) if is_new || source.kind() != io::ErrorKind::PermissionDenied => {
+            Err(error("sync", parent, source))
         }
-        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(source) => Err(error("create", dir, source)),
+        _ => Ok(is_new),
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bucket_remote::{Body, Digest, ReadAt};
-use bucket_vfs::{OpenMode, Vfs, VfsFile};
+use bucket_vfs::{OpenMode, Vfs, VfsFile, create_dir_durable};
 use sha2::Digest as _;
 use sha2::Sha256;
 
@@ -32,13 +32,8 @@ impl Blobs {
         incarnation: u128,
         planted: Planted,
     ) -> io::Result<Self> {
-        match vfs.create_dir(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        // Also when it was there: an earlier opening may have died before this. Without it a power loss
-        // takes the directory, and every blob in it whose name was synced.
-        vfs.sync_dir(dir.parent().unwrap_or(Path::new(".")))?;
+        // Without it a power loss takes the directory, and every blob in it whose name was synced.
+        create_dir_durable(&*vfs, &dir, |_, _, error| error)?;
         let (counter, syncs) = (AtomicU64::new(0), DirSyncs::default());
         Ok(Self { vfs, dir, incarnation, counter, syncs, planted })
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bucket_vfs::{EntryKind, OpenMode, Vfs};
+use bucket_vfs::{EntryKind, OpenMode, Vfs, create_dir_durable};
 
 use crate::error::WalError;
 use crate::reserve;
@@ -91,14 +91,8 @@ pub(super) fn sync(vfs: &dyn Vfs, dir: &Path) -> Result<(), WalError> {
 /// directory.
 fn name(vfs: &dyn Vfs, dir: &Path, from: &Path) -> Result<PathBuf, WalError> {
     let quarantine = dir.join(DIR);
-    match vfs.create_dir(&quarantine) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(WalError::io("create", &quarantine, error));
-        }
-        // Also when it exists: nobody knows whether it is there after a crash, and a file that was moved
-        // into a directory that is not is gone.
-        _ => vfs.sync_dir(dir).map_err(|error| WalError::io("sync", dir, error))?,
-    }
+    // A file that was moved into a directory that a crash takes away is gone.
+    create_dir_durable(vfs, &quarantine, WalError::io)?;
     let io = |error| WalError::io("read", from, error);
     let file = vfs.open(from, OpenMode::Read).map_err(io)?;
     let (mut at, len) = (0, file.len().map_err(io)?);

@@ -59,6 +59,25 @@ impl ArchiveSink for Moody {
     }
 }
 
+/// The log gives a segment up once its copy is durable, and its copy is only where its directory is.
+#[test]
+fn an_archive_whose_directory_somebody_else_made_survives_a_power_loss() {
+    let disk = SimDisk::new();
+    let (vfs, dir) = (disk.mount(), Path::new("/other/archive"));
+    vfs.create_dir(Path::new("/other")).unwrap();
+    vfs.create_dir(dir).unwrap();
+    let archive = Arc::new(ArchiveDir::new(dir).vfs(vfs));
+    // Syncs the root, as the parent of its own directory.
+    let (wal, _) = options(&disk).archive(archive).open(Path::new("/log")).unwrap();
+    let last = churn(&wal);
+    wal.housekeep().unwrap();
+    assert!(wal.stats().archived > 0);
+    disk.crash(Survivors::None);
+    let mut all = records(&disk, "/other/archive");
+    all.extend(records(&disk, "/log"));
+    assert!(all.keys().copied().eq(1..=last.get()));
+}
+
 #[test]
 fn what_the_log_gives_up_is_in_the_archive_and_can_be_read_like_a_log() {
     let disk = SimDisk::new();

@@ -17,6 +17,19 @@ fn payloads(wal: &Wal) -> Vec<Vec<u8>> {
     wal.reader(Lsn::new(1)).map(|record| record.unwrap().payload).collect()
 }
 
+/// The name of a directory that nobody synced goes with the power, and all that is in it.
+#[test]
+fn a_log_whose_first_opening_died_early_keeps_what_it_acknowledges() {
+    let disk = SimDisk::new();
+    disk.mount().create_dir(Path::new("/log")).unwrap();
+    let open = || Wal::options().vfs(disk.mount()).open(Path::new("/log")).unwrap().0;
+    let wal = open();
+    wal.append(b"acknowledged").unwrap();
+    disk.crash(Survivors::None);
+    drop(wal);
+    assert_eq!(payloads(&open()), [b"acknowledged"]);
+}
+
 #[test]
 fn what_was_appended_is_there_after_a_crash() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,13 +1,15 @@
 //! The directory: blobs, bounds, the lock, checkpoints, and what else may lie there.
 
 use std::io::{self, Read};
+use std::path::Path;
 use std::time::Duration;
 
 use bucket_core::{ByteCount, Durability};
 use bucket_remote::Body;
+use bucket_vfs::sim::{SimDisk, Survivors};
 use bucket_wal::WalError;
 
-use super::{PATIENCE, Rig, content, key, read, size_of, until};
+use super::{PATIENCE, Rig, content, crash, key, read, size_of, until};
 use crate::bucket::{Bucket, StoreError, WhenFull};
 
 #[test]
@@ -232,6 +234,19 @@ fn an_empty_directory_becomes_a_bucket() {
     let rig = Rig::new();
     std::fs::create_dir(rig.dir()).unwrap();
     rig.open().put(&key("a"), "content").unwrap();
+}
+
+/// The name of a directory that nobody synced goes with the power, and all that is in it.
+#[test]
+fn a_bucket_in_a_directory_that_somebody_else_made_keeps_what_it_acknowledged() {
+    let disk = SimDisk::new();
+    disk.mount().create_dir(Path::new("/bucket")).unwrap();
+    let rig = crash::Rig::new(disk.clone(), |builder| builder);
+    let bucket = rig.open().unwrap();
+    bucket.put(&key("a"), content(1, 100)).unwrap();
+    disk.crash(Survivors::None);
+    drop(bucket);
+    assert_eq!(read(&rig.open().unwrap(), "a"), Some(content(1, 100)));
 }
 
 #[test]
