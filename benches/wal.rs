@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bucket_core::ByteCount;
-use bucket_wal::{SyncPolicy, Wal, WalOptions};
+use bucket_wal::{SyncPolicy, VerifyOnOpen, Wal, WalOptions};
 use criterion::measurement::{Measurement, WallTime};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -88,6 +88,11 @@ fn reopen(c: &mut Criterion) {
     let mut group = c.benchmark_group("wal/open");
     group.sample_size(20).throughput(Throughput::Bytes(64 << 20));
     group.bench_function("64MiB", |b| b.iter(|| Wal::open(black_box(&log)).map(drop)));
+    let full = Wal::options().verify_on_open(VerifyOnOpen::Full);
+    let full = full.recovery_threads(1).expect("one thread is allowed");
+    group.bench_function("64MiB, every check", |b| {
+        b.iter(|| full.clone().open(black_box(&log)).map(drop));
+    });
     group.finish();
 }
 
