@@ -9,7 +9,7 @@ use super::survey::{Finding, Survey};
 use crate::error::WalError;
 use crate::options::RecoveryPolicy;
 use crate::scan::{FrameRef, SegmentScan};
-use crate::segment::{self, Ending, HEADER_LEN};
+use crate::segment::{self, Ending, HEADER_LEN, ROOM};
 
 /// Where the log is cut, and what is carried over the cut into a fresh segment.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ type Place = (Option<usize>, u64);
 
 /// No record takes less in a frame.
 const MIN_RECORD_LEN: u64 = 5;
-/// A segment that is gone had fewer records.
+/// A segment that is gone, or has lost its end, had fewer records.
 const MAX_RECORDS: u64 = (4 << 30) / MIN_RECORD_LEN;
 
 impl Cut {
@@ -155,29 +155,37 @@ fn lost_numbers(
     findings: &[Finding],
 ) -> Result<u64, WalError> {
     let newest = survey.chain.last().map_or(0, |header| header.segment_id);
-    let mut bytes = 0;
-    let mut numbers = 0;
+    // Something vouches for more than is there: a segment is gone, or the end of one.
+    let is_short = scans.last().map_or(survey.durable_lsn > 0, |found| {
+        found.next_lsn <= survey.durable_lsn || found.end < found.proven
+    });
+    let mut numbers = if is_short { MAX_RECORDS } else { 0 };
     let mut seen = None;
-    for Finding { segment_id: id, damage, .. } in findings {
+    for Finding { segment_id: id, .. } in findings {
         if *id < newest || seen == Some(*id) {
             continue;
         }
         seen = Some(*id);
-        if damage.kind == DamageKind::Missing {
-            numbers += MAX_RECORDS;
-            continue;
-        }
         let from = scans.last().filter(|_| *id == newest).map_or(0, |found| found.end);
         let path = dir.join(segment::file_name(*id));
         let io = |error| WalError::io("read", &path, error);
         let file = match vfs.open(&path, OpenMode::Read) {
             Ok(file) => file,
+            // It is gone, or what is damaged are the checkpoints.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(io(error)),
         };
-        bytes += written_behind(&*file, from).map_err(io)?;
+        numbers += records_behind(&*file, from).map_err(io)?;
     }
-    Ok(numbers + bytes.div_ceil(MIN_RECORD_LEN))
+    Ok(numbers)
+}
+
+/// No more records were in the file behind `from`.
+fn records_behind(file: &dyn VfsFile, from: u64) -> std::io::Result<u64> {
+    let written = written_behind(file, from)?;
+    // Acknowledged records have room behind them. Without it the file may have lost its end.
+    let is_whole = from + written + ROOM <= file.len()?;
+    Ok(if is_whole { written.div_ceil(MIN_RECORD_LEN) } else { MAX_RECORDS })
 }
 
 /// How many bytes there are from `from` to the last one that is not zero.
@@ -193,4 +201,45 @@ fn written_behind(file: &dyn VfsFile, from: u64) -> std::io::Result<u64> {
         at += n as u64;
     }
     Ok(end - from)
+}
+
+#[cfg(all(test, not(bucket_loom)))]
+mod tests {
+    use bucket_vfs::sim::SimDisk;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_ends_with_the_last_byte_that_is_not_zero() {
+        const PIECE: u64 = 1 << 16;
+        let vfs = SimDisk::new().mount();
+        let file = vfs.open(Path::new("/file"), OpenMode::CreateNew).unwrap();
+        let behind = |from| written_behind(&*file, from).unwrap();
+        assert_eq!((behind(0), behind(100)), (0, 0));
+        file.write_all_at(&vec![0; 3 * PIECE as usize + 10], 0).unwrap();
+        assert_eq!((behind(0), behind(100), behind(4 * PIECE)), (0, 0, 0));
+        // The only one, at either end of a piece; then the last of some.
+        for last in [0, 9, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE - 1, 3 * PIECE, 3 * PIECE + 9] {
+            file.write_all_at(&[1], last).unwrap();
+            assert_eq!(behind(0), last + 1);
+            assert_eq!(behind(last), 1);
+            assert_eq!(behind(last + 1), 0);
+            assert_eq!(behind(last.saturating_sub(5)), last - last.saturating_sub(5) + 1);
+        }
+        // A file without zeros.
+        file.write_all_at(&vec![1; 3 * PIECE as usize + 10], 0).unwrap();
+        assert_eq!((behind(0), behind(7)), (3 * PIECE + 10, 3 * PIECE + 3));
+    }
+
+    #[test]
+    fn a_file_without_room_behind_its_records_may_have_had_more() {
+        let vfs = SimDisk::new().mount();
+        let file = vfs.open(Path::new("/file"), OpenMode::CreateNew).unwrap();
+        assert_eq!(records_behind(&*file, 0).unwrap(), MAX_RECORDS);
+        file.write_all_at(&[1; 21], 0).unwrap();
+        for (len, records) in [(ROOM + 20, [MAX_RECORDS; 2]), (ROOM + 21, [5, 1])] {
+            file.set_len(len).unwrap();
+            assert_eq!([0, 18].map(|from| records_behind(&*file, from).unwrap()), records);
+        }
+    }
 }

@@ -41,6 +41,8 @@ mod loom_rotation;
 #[cfg(bucket_loom)]
 mod loom_tail;
 #[cfg(not(bucket_loom))]
+mod lost_numbers;
+#[cfg(not(bucket_loom))]
 mod machine;
 #[cfg(not(bucket_loom))]
 mod open_log;
@@ -54,6 +56,8 @@ mod reading;
 mod reading_twin;
 #[cfg(not(bucket_loom))]
 mod recovery;
+#[cfg(not(bucket_loom))]
+pub(crate) mod refusing_vfs;
 #[cfg(all(not(bucket_loom), unix))]
 mod replaying;
 #[cfg(not(bucket_loom))]
