@@ -1,8 +1,8 @@
 //! Scanning one segment: which frames are there, and what the first thing that is no frame means.
 //!
 //! Five rules tell an interrupted write from damage. Something invalid at offset X is damage when
-//! (1) a later segment says that bytes beyond X count, (2) a valid frame after X promises that X was
-//! durable, (3) a checkpoint says that the record at X was durable, or (4) no 512-byte chunk of the
+//! (1) a later segment says that bytes beyond X count, (2) the header or a valid frame after X promises
+//! that X was durable, (3) a checkpoint says that the record at X was durable, or (4) no 512-byte chunk of the
 //! frame at X is still zero, so that no write of whole sectors can have been interrupted there.
 //! Otherwise (5) it is a torn tail: nothing in it was acknowledged. In a file that was used again what is
 //! not written is old and not zero, so that rule 4 says nothing there. A file that is shorter than the room
@@ -125,7 +125,8 @@ pub(crate) fn scan_with(
         chain_at_damage: None,
         end: HEADER_LEN,
         next_lsn: header.first_lsn,
-        proven: header.durable_len.clamp(HEADER_LEN, limit.max(HEADER_LEN)),
+        // Not bounded by the file: it may have lost its end.
+        proven: header.durable_len.min(known.data_len.unwrap_or(u64::MAX)).max(HEADER_LEN),
         damage: Vec::new(),
         tail: TailState::Clean,
     };
@@ -146,7 +147,9 @@ pub(crate) fn scan_with(
             }
             Ok(At::End) if known.data_len == Some(at) => return Ok(found),
             Ok(At::End)
-                if known.data_len.is_none() && !found.was_cut(header, file_len, file_len) =>
+                if known.data_len.is_none()
+                    && at >= found.proven
+                    && !found.was_cut(header, file_len, file_len) =>
             {
                 return Ok(found);
             }
@@ -155,8 +158,9 @@ pub(crate) fn scan_with(
                 // The header is intact and a payload is not: an interrupted write of several
                 // sectors, or damage to single records.
                 let after = (at + frame.len as u64, frame.next_lsn());
-                let mut durable =
-                    known.data_len.is_some() || frame.first_lsn + bad[0] <= known.durable_lsn;
+                let mut durable = known.data_len.is_some()
+                    || at < found.proven
+                    || frame.first_lsn + bad[0] <= known.durable_lsn;
                 if !durable {
                     let next = search.next_frame(&mut window, after, at, true).map_err(read)?;
                     durable = search.is_spent() || next.is_some_and(|next| next.promises);
@@ -174,7 +178,8 @@ pub(crate) fn scan_with(
             Ok(At::End | At::Nothing) => DamageKind::Frame,
         };
 
-        let mut durable = known.data_len.is_some() || found.next_lsn <= known.durable_lsn;
+        let mut durable =
+            known.data_len.is_some() || at < found.proven || found.next_lsn <= known.durable_lsn;
         let after = (at + ALIGN as u64, found.next_lsn);
         let next = search.next_frame(&mut window, after, at, !durable).map_err(read)?;
         durable |= search.is_spent() || next.as_ref().is_some_and(|next| next.promises);

@@ -104,6 +104,31 @@ fn an_interrupted_write_is_a_torn_tail_and_the_log_goes_on() {
     assert_eq!(wal.read(Lsn::new(10)).unwrap().payload, b"next");
 }
 
+/// Opening copies what nothing vouches for; from then on the header of the copy vouches for it.
+#[test]
+fn damage_to_what_opening_has_copied_is_not_mistaken_for_an_interrupted_write() {
+    let (end, sector) = (frame_of(2), 4_608..5_120);
+    for (hole, len) in
+        [(frame_of(1)..end, end), (sector, end), (0..0, frame_of(1)), (0..0, end - 9)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        log(dir.path(), 10);
+        drop(options(RecoveryPolicy::Strict).open(dir.path()).unwrap());
+        let copy = segments(dir.path()).remove(1);
+        let mut bytes = fs::read(&copy).unwrap();
+        assert_eq!(bytes.len(), end, "the newest record alone");
+        bytes[hole.clone()].fill(0);
+        bytes.truncate(len);
+        fs::write(&copy, bytes).unwrap();
+        let strict = options(RecoveryPolicy::Strict).open(dir.path());
+        assert!(strict.is_err_and(|error| error.is_damage()), "{hole:?} of {len}");
+        let (wal, recovery) = options(RecoveryPolicy::Salvage).open(dir.path()).unwrap();
+        assert!(!recovery.report().is_clean());
+        assert_eq!(wal.reader(Lsn::new(1)).count(), 9);
+        assert!(wal.append(b"next").unwrap() > Lsn::new(10), "{hole:?} of {len}");
+    }
+}
+
 #[test]
 fn a_truncated_segment_is_noticed_wherever_it_was_cut() {
     let dir = tempfile::tempdir().unwrap();

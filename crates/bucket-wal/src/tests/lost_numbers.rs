@@ -104,8 +104,8 @@ fn a_newest_segment_without_a_header_may_have_had_records_of_no_length() {
 /// What is left of the file does not say how many records there were.
 #[test]
 fn a_newest_segment_that_was_cut_may_have_had_as_many_records_as_fit_into_one() {
-    // In a frame, behind a frame, in the header, and before it.
-    for len in [frame_of(31) + 20, frame_of(31), frame_of(4), 4_000, 0] {
+    // In a frame, behind a frame, behind the header, in the header, and before it.
+    for len in [frame_of(31) + 20, frame_of(31), frame_of(4), 4_096, 4_000, 0] {
         let dir = tempfile::tempdir().unwrap();
         log(dir.path(), 159);
         let (wal, _) = options(RecoveryPolicy::Strict).open(dir.path()).unwrap();
