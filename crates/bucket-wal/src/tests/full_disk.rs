@@ -106,22 +106,25 @@ fn a_state_beyond_the_reserve_needs_space() {
 /// Opening copies what nothing vouches for into a new segment.
 #[test]
 fn a_log_opens_on_a_full_disk_in_the_place_of_its_spares() {
-    let disk = SimDisk::new();
-    let (wal, _) = options(&disk).open(Path::new(LOG)).unwrap();
-    for n in 0..12 {
-        wal.append(&[n; 20_000]).unwrap();
+    for has_reserve in [true, false] {
+        let disk = SimDisk::new();
+        let options = || options(&disk).reserve_files(has_reserve);
+        let (wal, _) = options().open(Path::new(LOG)).unwrap();
+        for n in 0..12 {
+            wal.append(&[n; 20_000]).unwrap();
+        }
+        wal.checkpoint(wal.durable_lsn(), b"").unwrap();
+        assert!(wal.stats().spare_bytes > 0);
+        wal.append(b"newest").unwrap();
+        disk.set_capacity(Some(CAPACITY));
+        Hog::new(&disk).eat();
+        disk.crash(Survivors::All);
+        drop(wal);
+        let (wal, recovery) = options().open(Path::new(LOG)).unwrap();
+        assert!(recovery.report().copied_records > 0, "{}", recovery.report());
+        assert_eq!(wal.stats().spare_bytes, 0);
+        assert_eq!(wal.read(Lsn::new(13)).unwrap().payload, b"newest");
     }
-    wal.checkpoint(wal.durable_lsn(), b"").unwrap();
-    assert!(wal.stats().spare_bytes > 0);
-    wal.append(b"newest").unwrap();
-    disk.set_capacity(Some(CAPACITY));
-    Hog::new(&disk).eat();
-    disk.crash(Survivors::All);
-    drop(wal);
-    let (wal, recovery) = options(&disk).open(Path::new(LOG)).unwrap();
-    assert!(recovery.report().copied_records > 0, "{}", recovery.report());
-    assert_eq!(wal.stats().spare_bytes, 0);
-    assert_eq!(wal.read(Lsn::new(13)).unwrap().payload, b"newest");
 }
 
 /// Each opening copies into a segment of its own, and gives the place of what it copied back.

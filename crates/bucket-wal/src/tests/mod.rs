@@ -19,6 +19,8 @@ mod damage;
 #[cfg(not(bucket_loom))]
 mod decode_frame;
 #[cfg(not(bucket_loom))]
+mod draft;
+#[cfg(not(bucket_loom))]
 mod fault_vfs;
 #[cfg(not(bucket_loom))]
 mod format;
@@ -57,9 +59,13 @@ mod reading_twin;
 #[cfg(not(bucket_loom))]
 mod recovery;
 #[cfg(not(bucket_loom))]
+mod recovery_report;
+#[cfg(not(bucket_loom))]
 pub(crate) mod refusing_vfs;
 #[cfg(all(not(bucket_loom), unix))]
 mod replaying;
+#[cfg(not(bucket_loom))]
+mod reserve;
 #[cfg(not(bucket_loom))]
 mod spares;
 #[cfg(not(bucket_loom))]

@@ -185,6 +185,39 @@ fn a_stranger_among_the_segments_is_moved_away_and_costs_nothing() {
     assert_eq!(recovery.report().quarantined.len(), 1);
 }
 
+/// One that was trimmed away, and whose name has come back without those behind it.
+#[test]
+fn a_segment_that_no_longer_counts_is_removed_and_one_that_is_evidence_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    log(dir.path(), 150);
+    let trimmed = fs::read(segment(dir.path(), 1)).unwrap();
+    let (wal, _) =
+        options(RecoveryPolicy::Strict).keep_checkpoints(1).unwrap().open(dir.path()).unwrap();
+    wal.checkpoint(Lsn::new(140), b"").unwrap();
+    wal.close().unwrap();
+    assert!(!segment(dir.path(), 2).exists());
+    for policy in [RecoveryPolicy::Strict, RecoveryPolicy::Salvage] {
+        fs::write(segment(dir.path(), 1), &trimmed).unwrap();
+        let (_, recovery) = options(policy).open(dir.path()).unwrap();
+        assert!(recovery.report().is_clean() && recovery.report().quarantined.is_empty());
+        assert!(!segment(dir.path(), 1).exists() && !dir.path().join("quarantine").exists());
+    }
+
+    // Salvage has replaced these, and was interrupted before it had moved them away.
+    let dir = tempfile::tempdir().unwrap();
+    log(dir.path(), 150);
+    flip(&segment(dir.path(), 1), frame_of(10) + 500);
+    let evidence = [2, 3].map(|id| (id, fs::read(segment(dir.path(), id)).unwrap()));
+    drop(options(RecoveryPolicy::Salvage).open(dir.path()).unwrap());
+    for (id, bytes) in &evidence {
+        fs::write(segment(dir.path(), *id), bytes).unwrap();
+    }
+    let (_, recovery) = options(RecoveryPolicy::Strict).open(dir.path()).unwrap();
+    let kept = recovery.report().quarantined.iter().map(|kept| fs::read(kept).unwrap());
+    assert!(kept.eq(evidence.iter().map(|(_, bytes)| bytes.clone())));
+    assert!(evidence.iter().all(|(id, _)| !segment(dir.path(), *id).exists()));
+}
+
 #[test]
 fn without_any_readable_checkpoint_salvage_starts_at_the_first_record_that_is_there() {
     let dir = tempfile::tempdir().unwrap();

@@ -170,6 +170,8 @@ fn files_filled_in_advance_are_used_from_the_first_record_on() {
     let filling = || options(&disk).spare_segments(2).unwrap().fill_spare_segments(true);
     let (wal, _) = filling().open(Path::new(LOG)).unwrap();
     assert_eq!(names(&*disk.mount(), "spare-").len(), 2);
+    // Each as long as a segment with what is kept behind its records.
+    assert_eq!(wal.stats().spare_bytes, 2 * ((64 << 10) + ROOM));
     fill(&wal, 4);
     assert_eq!((wal.stats().reused, wal.stats().spare_bytes), (2, 0));
     drop(wal);
