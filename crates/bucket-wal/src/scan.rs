@@ -363,13 +363,20 @@ impl Search<'_> {
     ) -> io::Result<Option<Resync>> {
         let (mut at, min_lsn) = after;
         let mut first: Option<Resync> = None;
-        while let Some(header) = window.bytes(at, frame::HEADER_LEN)? {
-            let claim = frame::claim(header.first_chunk().unwrap_or(&[0; frame::HEADER_LEN]));
+        while let Some(&header) =
+            window.bytes(at, frame::HEADER_LEN)?.and_then(|bytes| bytes.first_chunk())
+        {
+            let claim = frame::claim(&header);
             let (mut step, mut cost) = (ALIGN, ALIGN);
+            if claim == Claim::Unwritten {
+                // The same is so as long as a whole header is zero.
+                step = (window.zeros_at(at) - frame::HEADER_LEN) / ALIGN * ALIGN + ALIGN;
+                cost = step;
+            }
             // What is older than the place cannot follow it, and need not be checked: a file that was used
             // again is full of that.
             if let Claim::Len(len) = claim
-                && frame::claimed_first_lsn(header) >= min_lsn
+                && frame::claimed_first_lsn(&header) >= min_lsn
                 && let Some(bytes) = window.bytes(at, len)?
             {
                 // Decoding hashes no more than the table, which is no longer than the frame.
@@ -470,11 +477,41 @@ impl<'a> Window<'a> {
     fn is_zero_from(&mut self, mut offset: u64) -> io::Result<bool> {
         while offset < self.len {
             let n = (self.len - offset).min(4_096) as usize;
-            if self.bytes(offset, n)?.is_some_and(|bytes| bytes.iter().any(|&byte| byte != 0)) {
+            if self.bytes(offset, n)?.is_some_and(|bytes| leading_zeros(bytes) < n) {
                 return Ok(false);
             }
             offset += n as u64;
         }
         Ok(true)
+    }
+
+    /// How many of the bytes that were read ahead are zero, from `offset` on.
+    fn zeros_at(&self, offset: u64) -> usize {
+        let from = offset.checked_sub(self.start).map_or(usize::MAX, |from| from as usize);
+        self.buf.get(from..).map_or(0, leading_zeros)
+    }
+}
+
+/// How many bytes at the start are zero. There are megabytes of them behind the end of a log.
+fn leading_zeros(bytes: &[u8]) -> usize {
+    let is_zero = |chunk: &&[u8; 64]| chunk.iter().fold(0, |seen, byte| seen | byte) == 0;
+    let zeros = 64 * bytes.as_chunks().0.iter().take_while(is_zero).count();
+    zeros + bytes[zeros..].iter().take_while(|&&byte| byte == 0).count()
+}
+
+#[cfg(all(test, not(bucket_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_end_at_the_first_byte_that_is_none() {
+        for len in [0, 1, 63, 64, 65, 200] {
+            let mut bytes = vec![0; len];
+            assert_eq!(leading_zeros(&bytes), len);
+            for at in (0..len).rev() {
+                bytes[at] = 1;
+                assert_eq!(leading_zeros(&bytes), at, "of {len}");
+            }
+        }
     }
 }
