@@ -127,30 +127,34 @@ mod tests {
     const FROM: &str = "/log/seg-0000000000000001.wal";
 
     fn write(disk: &SimDisk, path: impl AsRef<Path>, content: &[u8]) {
-        let file = disk.mount().open(path.as_ref(), OpenMode::CreateNew).unwrap();
-        file.write_all_at(content, 0).unwrap();
-        file.sync_data().unwrap();
+        let file =
+            disk.mount().open(path.as_ref(), OpenMode::CreateNew).expect("the disk is healthy");
+        file.write_all_at(content, 0).expect("the disk is healthy");
+        file.sync_data().expect("the disk is healthy");
     }
 
     fn read(disk: &SimDisk, path: &Path) -> Vec<u8> {
-        let file = disk.mount().open(path, OpenMode::Read).unwrap();
-        let mut content = vec![0; file.len().unwrap() as usize];
-        file.read_exact_at(&mut content, 0).unwrap();
+        let file = disk.mount().open(path, OpenMode::Read).expect("the disk is healthy");
+        let mut content = vec![0; file.len().expect("the disk is healthy") as usize];
+        file.read_exact_at(&mut content, 0).expect("the disk is healthy");
         content
     }
 
     fn names(disk: &SimDisk, dir: &str) -> Vec<String> {
-        let entries = disk.mount().read_dir(Path::new(dir)).unwrap();
-        entries.into_iter().map(|entry| entry.name.into_string().unwrap()).collect()
+        let entries = disk.mount().read_dir(Path::new(dir)).expect("the disk is healthy");
+        entries
+            .into_iter()
+            .map(|entry| entry.name.into_string().expect("names are ASCII"))
+            .collect()
     }
 
     /// A log of one durable file.
     fn log(content: &[u8]) -> SimDisk {
-        let (disk, vfs) = (SimDisk::new(), Path::new(LOG));
-        disk.mount().create_dir(vfs).unwrap();
+        let (disk, dir) = (SimDisk::new(), Path::new(LOG));
+        disk.mount().create_dir(dir).expect("the disk is healthy");
         write(&disk, FROM, content);
-        disk.mount().sync_dir(vfs).unwrap();
-        disk.mount().sync_dir(Path::new("/")).unwrap();
+        disk.mount().sync_dir(dir).expect("the disk is healthy");
+        disk.mount().sync_dir(Path::new("/")).expect("the disk is healthy");
         disk
     }
 

@@ -130,6 +130,28 @@ fn damage_to_what_opening_has_copied_is_not_mistaken_for_an_interrupted_write() 
 }
 
 #[test]
+fn damage_to_one_record_of_a_batch_that_opening_has_copied_costs_that_one() {
+    let dir = tempfile::tempdir().unwrap();
+    log(dir.path(), 9);
+    let (wal, _) = options(RecoveryPolicy::Strict).open(dir.path()).unwrap();
+    wal.append_batch([10, 11, 12].map(|n| [n; 1_000]).iter().map(|record| &record[..])).unwrap();
+    drop(wal);
+    drop(options(RecoveryPolicy::Strict).open(dir.path()).unwrap());
+    let copy = segments(dir.path()).remove(2);
+    let mut bytes = fs::read(&copy).unwrap();
+    // In the second of them.
+    assert_eq!(bytes[5_300..5_800], [11; 500]);
+    bytes[5_300..5_800].fill(0);
+    fs::write(&copy, bytes).unwrap();
+    let strict = options(RecoveryPolicy::Strict).open(dir.path());
+    assert!(strict.is_err_and(|error| error.is_damage()));
+    let (wal, recovery) = options(RecoveryPolicy::Salvage).open(dir.path()).unwrap();
+    assert_eq!(recovery.report().damaged_records(), 1, "{}", recovery.report());
+    let found = wal.reader(Lsn::new(8)).map(|record| record.unwrap().lsn.get());
+    assert_eq!(found.collect::<Vec<_>>(), [8, 9, 10, 12]);
+}
+
+#[test]
 fn a_truncated_segment_is_noticed_wherever_it_was_cut() {
     let dir = tempfile::tempdir().unwrap();
     log(dir.path(), 10);
