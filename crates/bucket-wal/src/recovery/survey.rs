@@ -161,7 +161,8 @@ impl Survey {
             self.durable_lsn = self.durable_lsn.min(header.first_lsn.saturating_sub(1));
         }
         match (newest, self.manifests.readable.first()) {
-            (None, Some(manifest)) if manifest.keep_from() <= manifest.durable_lsn => {
+            // The newest segment is never removed, and there was one when a record was durable.
+            (None, Some(manifest)) if manifest.durable_lsn > 0 => {
                 missing.push((1, manifest.keep_from()));
             }
             _ => {}

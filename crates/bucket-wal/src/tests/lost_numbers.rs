@@ -66,20 +66,26 @@ fn a_newest_segment_that_is_gone_may_have_had_as_many_records_as_fit_into_one() 
     assert!(next > newest.get() && next > (4 << 30) / SHORTEST, "{next}");
 }
 
-/// Nothing is left but the checkpoint.
+/// Nothing is left but the checkpoint, whether it needs records or none of those that it knows.
 #[test]
-fn a_log_without_its_segments_opens_with_new_numbers() {
-    let dir = tempfile::tempdir().unwrap();
-    let (wal, _) = options(RecoveryPolicy::Strict).open(dir.path()).unwrap();
-    fill(&wal, 60);
-    wal.checkpoint(Lsn::new(1), b"").unwrap();
-    let newest = fill(&wal, 40);
-    drop(wal);
-    for id in 1..=2 {
-        fs::remove_file(segment(dir.path(), id)).unwrap();
+fn a_log_without_its_segments_is_damaged_and_opens_with_new_numbers() {
+    for replay_from in [1, 61] {
+        let dir = tempfile::tempdir().unwrap();
+        let (wal, _) = options(RecoveryPolicy::Strict).open(dir.path()).unwrap();
+        fill(&wal, 60);
+        wal.checkpoint(Lsn::new(replay_from), b"").unwrap();
+        let newest = fill(&wal, 40).get();
+        drop(wal);
+        for id in 1..=2 {
+            let _ = fs::remove_file(segment(dir.path(), id));
+        }
+        match options(RecoveryPolicy::Strict).open(dir.path()) {
+            Err(WalError::MissingSegment { .. }) => {}
+            other => panic!("from {replay_from}: {other:?}"),
+        }
+        let next = next_after_salvage(dir.path());
+        assert!(next > newest, "number {next} was given before, up to {newest}");
     }
-    let next = next_after_salvage(dir.path());
-    assert!(next > newest.get(), "number {next} was given before, up to {newest}");
 }
 
 /// Nothing is known of its records but how many bytes they have.
