@@ -155,10 +155,12 @@ fn lost_numbers(
     findings: &[Finding],
 ) -> Result<u64, WalError> {
     let newest = survey.chain.last().map_or(0, |header| header.segment_id);
-    // Something vouches for more than is there: a segment is gone, or the end of one.
-    let is_short = scans.last().map_or(survey.durable_lsn > 0, |found| {
-        found.next_lsn <= survey.durable_lsn || found.end < found.proven
-    });
+    // Something vouches for more than is there: a segment is gone, or the end of one. A checkpoint that cannot
+    // be read vouches for who knows what.
+    let vouches = survey.durable_lsn > 0 || survey.manifests.unreadable > 0;
+    let is_short = scans
+        .last()
+        .map_or(vouches, |found| found.next_lsn <= survey.durable_lsn || found.end < found.proven);
     let mut numbers = if is_short { MAX_RECORDS } else { 0 };
     let mut seen = None;
     for Finding { segment_id: id, .. } in findings {

@@ -108,10 +108,11 @@ impl Survey {
             manifests,
             findings: Vec::new(),
         };
-        if survey.manifests.readable.is_empty() && survey.manifests.unreadable > 0 {
-            survey.find(0, true, dir.to_owned(), DamageKind::Checkpoint, 1);
-        }
         survey.follow(dir, &headers);
+        if survey.manifests.readable.is_empty() && survey.manifests.unreadable > 0 {
+            let is_apart = !survey.chain.is_empty();
+            survey.find(0, is_apart, dir.to_owned(), DamageKind::Checkpoint, 1);
+        }
         survey.findings.sort_by_key(|finding| finding.segment_id);
         Ok(survey)
     }

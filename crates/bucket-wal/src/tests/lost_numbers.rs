@@ -7,6 +7,7 @@ use bucket_core::ByteCount;
 use bucket_vfs::{OpenMode, StdVfs};
 
 use super::refusing_vfs::{Op, Refusing};
+use crate::manifest;
 use crate::sync::Arc;
 use crate::{DamageKind, Lsn, RecoveryPolicy, Wal, WalError, WalOptions};
 
@@ -86,6 +87,22 @@ fn a_log_without_its_segments_is_damaged_and_opens_with_new_numbers() {
         let next = next_after_salvage(dir.path());
         assert!(next > newest, "number {next} was given before, up to {newest}");
     }
+}
+
+/// Nothing is left but a checkpoint that cannot be read.
+#[test]
+fn a_log_of_which_nothing_can_be_read_opens_with_new_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = options(RecoveryPolicy::Strict).open(dir.path()).unwrap();
+    fill(&wal, 20);
+    wal.checkpoint(Lsn::new(1), b"").unwrap();
+    let newest = fill(&wal, 20).get();
+    drop(wal);
+    fs::remove_file(segment(dir.path(), 1)).unwrap();
+    flip(&manifest::path_of(dir.path(), 1), 100);
+    options(RecoveryPolicy::Strict).open(dir.path()).unwrap_err();
+    let next = next_after_salvage(dir.path());
+    assert!(next > newest, "number {next} was given before, up to {newest}");
 }
 
 /// Nothing is known of its records but how many bytes they have.
