@@ -62,7 +62,8 @@ impl Counts {
 impl Counts {
     /// Notes the calls from now on.
     pub(super) fn note_calls(&self) {
-        *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::with_capacity(1 << 16));
+        *self.calls.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Vec::with_capacity(1 << 16));
     }
 
     /// The calls that were noted, as if the first of their files had been opened first.
