@@ -256,11 +256,11 @@ mod tests {
     const NEVER: Duration = Duration::from_secs(3_600);
 
     fn options(policy: SyncPolicy) -> WalOptions {
-        Wal::options().vfs(SimDisk::new().mount()).sync_policy(policy).unwrap()
+        Wal::options().vfs(SimDisk::new().mount()).sync_policy(policy).expect("no bound is zero")
     }
 
     fn open(policy: SyncPolicy) -> Wal {
-        options(policy).open(Path::new("/log")).unwrap().0
+        options(policy).open(Path::new("/log")).expect("an empty disk opens").0
     }
 
     /// Does it with so many records of so many bytes each.

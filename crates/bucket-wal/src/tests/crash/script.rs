@@ -195,7 +195,9 @@ impl Script {
     }
 
     pub(super) fn wait(&mut self, rig: &Rig, tickets: Vec<Ticket>) -> Result<(), WalError> {
-        // The newest first, so that its waiter leads for all.
+        let mut outcome = Ok(());
+        // The newest first, so that its waiter leads for all, unless the log's own thread was faster with
+        // the first of them.
         for ticket in tickets.into_iter().rev() {
             let lsn = ticket.lsn().get();
             match ticket.wait() {
@@ -204,14 +206,15 @@ impl Script {
                     self.acknowledged.push((operations, lsn, self.incarnation));
                 }
                 Err(error) if error.durability() == Durability::NotAccepted => {
-                    // Those after it may be in another group, and there.
+                    // Those after it may be in another group, and there; those before it may be refused
+                    // with it.
                     self.refused.insert(lsn);
-                    return Err(error);
+                    outcome = Err(error);
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        outcome
     }
 
     pub(super) fn checkpoint(
