@@ -40,17 +40,19 @@ fn append(c: &mut Criterion) {
 
 fn append_in_company(c: &mut Criterion) {
     let (_dir, wal) = open("company");
-    let payload = [7; 1 << 10];
-    c.bench_function("wal/append_8_threads/1024B", |b| {
-        b.iter_custom(|calls| {
-            // Eight share the calls, so that the figure is the time a record takes.
-            let each = calls.div_ceil(8);
-            let work = || (0..each).for_each(|_| drop(black_box(wal.append(&payload))));
-            let start = WallTime.start();
-            std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(work))));
-            WallTime.end(start)
+    for (threads, len) in [(8, 1 << 10), (64, 128)] {
+        let payload = vec![7; len];
+        c.bench_function(&format!("wal/append_{threads}_threads/{len}B"), |b| {
+            b.iter_custom(|calls| {
+                // They share the calls, so that the figure is the time a record takes.
+                let each = calls.div_ceil(threads);
+                let work = || (0..each).for_each(|_| drop(black_box(wal.append(&payload))));
+                let start = WallTime.start();
+                std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+                WallTime.end(start)
+            });
         });
-    });
+    }
 }
 
 fn submit(c: &mut Criterion) {

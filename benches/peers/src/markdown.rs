@@ -152,6 +152,7 @@ missed, when the interval that holds the median in 95 of 100 cases lies on that 
 A round on the disk is discarded when raw `pwrite` + `fdatasync` before and after it differ by more than 15 %.
 Rows with *cost* in their unit are the guarded call minus the bare closure, measured in the same turns.
 `cargo xtask bench --compare OLD.json` says whether two reports agree.
+What limits the log where it misses a goal stands in [limits.md](limits.md).
 ";
 
 #[cfg(test)]
