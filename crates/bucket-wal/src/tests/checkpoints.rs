@@ -300,3 +300,33 @@ fn a_checkpoint_says_what_was_durable_of_each_segment() {
     assert_eq!((begins[0], &begins[1..]), (1, &ends[..ends.len() - 1]));
     assert_eq!(ends.last(), Some(&101));
 }
+
+/// Two who work on the same files would undo each other's work.
+#[test]
+fn closing_keeps_the_lock_until_a_checkpoint_that_is_under_way_is_taken() {
+    let disk = SimDisk::new();
+    let open = || Wal::options().vfs(disk.mount()).housekeeping_by_hand(true).open("/log");
+    let (wal, _) = open().unwrap();
+    wal.append(b"record").unwrap();
+    std::thread::scope(|scope| {
+        disk.inject(Fault::new(FaultKind::Stall).on("ckpt"));
+        let checkpoint = scope.spawn(|| wal.checkpoint(Lsn::new(2), b"state"));
+        disk.wait_until_stalled();
+        let closer = scope.spawn(|| wal.clone().close());
+        let mut found = open().map(drop);
+        for _ in 0..5_000 {
+            if found.is_ok() || closer.is_finished() {
+                break;
+            }
+            std::thread::yield_now();
+            found = open().map(drop);
+        }
+        let is_closed = closer.is_finished();
+        disk.release();
+        checkpoint.join().unwrap().unwrap();
+        closer.join().unwrap().unwrap();
+        assert!(matches!(found, Err(WalError::Locked { .. })), "{found:?}");
+        assert!(!is_closed, "closed while a checkpoint was under way");
+    });
+    assert_eq!(newest(&open().unwrap().1), (1, Lsn::new(2), b"state".to_vec()));
+}
