@@ -11,6 +11,7 @@ use bucket_core::ByteCount;
 use bucket_vfs::sim::{SimDisk, Survivors};
 
 use super::fault_vfs::FaultVfs;
+use super::refusing_vfs::{Op, Refusing};
 use crate::{Lsn, TailState, Wal, WalError};
 
 fn payloads(wal: &Wal) -> Vec<Vec<u8>> {
@@ -28,6 +29,21 @@ fn a_log_whose_first_opening_died_early_keeps_what_it_acknowledges() {
     disk.crash(Survivors::None);
     drop(wal);
     assert_eq!(payloads(&open()), [b"acknowledged"]);
+}
+
+/// Whoever keeps its state in a directory that a service manager made may not look into the parent.
+#[test]
+fn a_parent_that_may_not_be_opened_hinders_only_who_makes_the_directory() {
+    let disk = SimDisk::new();
+    let vfs = Refusing::on(disk.mount());
+    let open = || {
+        vfs.refuse(Op::SyncDir, "/", 0);
+        Wal::options().vfs(vfs.clone()).open(Path::new("/log"))
+    };
+    let error = open().unwrap_err();
+    assert!(matches!(error, WalError::Io { op: "sync", .. }), "{error:?}");
+    let (wal, _) = open().unwrap();
+    wal.append(b"record").unwrap();
 }
 
 #[test]

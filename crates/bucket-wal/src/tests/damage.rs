@@ -4,22 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bucket_core::ByteCount;
 use proptest::prelude::*;
 
-use crate::{DamageKind, Lsn, RecoveryPolicy, TailState, Wal, WalError, WalOptions};
-
-fn options(policy: RecoveryPolicy) -> WalOptions {
-    Wal::options().segment_size(ByteCount::kib(64)).unwrap().recovery(policy)
-}
-
-/// A log of `count` records of 1 000 bytes, record n filled with n, not closed.
-fn log(dir: &Path, count: u8) {
-    let (wal, _) = options(RecoveryPolicy::Strict).open(dir).unwrap();
-    for n in 1..=count {
-        wal.append(&[n; 1_000]).unwrap();
-    }
-}
+use super::damaging::{flip, frame_of, log, options};
+use crate::{DamageKind, Lsn, RecoveryPolicy, TailState, Wal, WalError};
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(dir)
@@ -29,17 +17,6 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
         .collect();
     paths.sort();
     paths
-}
-
-fn flip(path: &Path, at: usize) {
-    let mut bytes = fs::read(path).unwrap();
-    bytes[at] ^= 0x40;
-    fs::write(path, bytes).unwrap();
-}
-
-/// Where the frame of record `n` starts, in a segment that begins with record 1.
-fn frame_of(n: usize) -> usize {
-    4_096 + (n - 1) * 1_032
 }
 
 #[test]

@@ -3,20 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bucket_core::ByteCount;
 use bucket_vfs::{OpenMode, StdVfs};
 
+use super::damaging::{flip, frame_of, log, options};
 use super::refusing_vfs::{Op, Refusing};
 use crate::manifest;
 use crate::sync::Arc;
-use crate::{DamageKind, Lsn, RecoveryPolicy, Wal, WalError, WalOptions};
+use crate::{DamageKind, Lsn, RecoveryPolicy, Wal, WalError};
 
 /// A record has no fewer bytes than this in its segment.
 const SHORTEST: u64 = 5;
-
-fn options(policy: RecoveryPolicy) -> WalOptions {
-    Wal::options().segment_size(ByteCount::kib(64)).unwrap().recovery(policy)
-}
 
 /// Appends `count` records of 1 000 bytes: 59 fill a segment.
 fn fill(wal: &Wal, count: u64) -> Lsn {
@@ -26,22 +22,8 @@ fn fill(wal: &Wal, count: u64) -> Lsn {
     wal.durable_lsn()
 }
 
-fn log(dir: &Path, count: u64) {
-    fill(&options(RecoveryPolicy::Strict).open(dir).unwrap().0, count);
-}
-
 fn segment(dir: &Path, id: u64) -> PathBuf {
     dir.join(format!("seg-{id:016x}.wal"))
-}
-
-fn flip(path: &Path, at: usize) {
-    let mut bytes = fs::read(path).unwrap();
-    bytes[at] ^= 0x40;
-    fs::write(path, bytes).unwrap();
-}
-
-fn frame_of(n: usize) -> usize {
-    4_096 + (n - 1) * 1_032
 }
 
 /// Opens with salvage, and tells the number of the next record.

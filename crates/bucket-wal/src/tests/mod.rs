@@ -17,6 +17,8 @@ mod crash;
 #[cfg(not(bucket_loom))]
 mod damage;
 #[cfg(not(bucket_loom))]
+mod damaging;
+#[cfg(not(bucket_loom))]
 mod decode_frame;
 #[cfg(not(bucket_loom))]
 mod draft;

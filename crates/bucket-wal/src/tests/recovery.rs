@@ -4,37 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bucket_core::ByteCount;
-
+use super::damaging::{flip, frame_of, log, options};
 use crate::{
     DamageKind, Lsn, Recovery, RecoveryPolicy, SegmentEnd, TailState, Verdict, VerifyOnOpen, Wal,
-    WalError, WalOptions,
+    WalError,
 };
-
-fn options(policy: RecoveryPolicy) -> WalOptions {
-    Wal::options().segment_size(ByteCount::kib(64)).unwrap().recovery(policy)
-}
-
-/// A log of `count` records of 1 000 bytes, record n filled with n, not closed: 59 in a segment.
-fn log(dir: &Path, count: u8) {
-    let (wal, _) = options(RecoveryPolicy::Strict).open(dir).unwrap();
-    for n in 1..=count {
-        wal.append(&[n; 1_000]).unwrap();
-    }
-}
 
 fn segment(dir: &Path, id: u64) -> PathBuf {
     dir.join(format!("seg-{id:016x}.wal"))
-}
-
-fn flip(path: &Path, at: usize) {
-    let mut bytes = fs::read(path).unwrap();
-    bytes[at] ^= 0x40;
-    fs::write(path, bytes).unwrap();
-}
-
-fn frame_of(n: usize) -> usize {
-    4_096 + (n - 1) * 1_032
 }
 
 fn records(wal: &Wal) -> BTreeMap<u64, u8> {

@@ -1,35 +1,9 @@
 //! What opening tells: the numbers in the report, and the text of it for people.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use bucket_core::ByteCount;
-
-use crate::{
-    Damage, DamageKind, Lsn, RecoveryPolicy, RecoveryReport, TailState, Wal, WalError, WalOptions,
-};
-
-fn options(policy: RecoveryPolicy) -> WalOptions {
-    Wal::options().segment_size(ByteCount::kib(64)).unwrap().recovery(policy)
-}
-
-/// A log of `count` records of 1 000 bytes, not closed: 59 in a segment.
-fn log(dir: &Path, count: u8) {
-    let (wal, _) = options(RecoveryPolicy::Strict).open(dir).unwrap();
-    for n in 1..=count {
-        wal.append(&[n; 1_000]).unwrap();
-    }
-}
-
-fn flip(path: &Path, at: usize) {
-    let mut bytes = fs::read(path).unwrap();
-    bytes[at] ^= 0x40;
-    fs::write(path, bytes).unwrap();
-}
-
-fn frame_of(n: usize) -> usize {
-    4_096 + (n - 1) * 1_032
-}
+use super::damaging::{flip, frame_of, log, options};
+use crate::{Damage, DamageKind, Lsn, RecoveryPolicy, RecoveryReport, TailState, Wal, WalError};
 
 /// A log whose first segment has a damaged record, opened: what the report says of what is there.
 fn opened(damaged: usize, policy: RecoveryPolicy) -> (tempfile::TempDir, Wal, RecoveryReport) {

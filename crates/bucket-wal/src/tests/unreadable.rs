@@ -2,25 +2,11 @@
 //! others damage that is stepped over as any other.
 
 use std::fs;
-use std::path::Path;
 
-use bucket_core::ByteCount;
-
+use super::damaging::{log, options};
 use super::fault_vfs::{FaultVfs, Faults};
 use crate::sync::{Arc, Ordering};
-use crate::{Lsn, RecoveryPolicy, TailState, Verdict, Wal, WalError, WalOptions};
-
-fn options(policy: RecoveryPolicy) -> WalOptions {
-    Wal::options().segment_size(ByteCount::kib(64)).unwrap().recovery(policy)
-}
-
-/// A log of `count` records of 1 000 bytes, record n filled with n, not closed: 59 in a segment.
-fn log(dir: &Path, count: u8) {
-    let (wal, _) = options(RecoveryPolicy::Strict).open(dir).unwrap();
-    for n in 1..=count {
-        wal.append(&[n; 1_000]).unwrap();
-    }
-}
+use crate::{Lsn, RecoveryPolicy, TailState, Verdict, Wal, WalError};
 
 /// A file layer that cannot read this byte of any file.
 fn unreadable(at: u64) -> (Arc<FaultVfs>, Arc<Faults>) {

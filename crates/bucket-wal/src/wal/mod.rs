@@ -71,14 +71,12 @@ impl Wal {
         let start = clock.now();
         let recovered = recover(dir, &options)?;
         let mut recovery = recovered.recovery.clone();
-        let newest = recovered.manifests.readable.first();
-        let needed_from =
-            newest.map_or(1, |newest| newest.pending_from.unwrap_or(newest.replay_from));
         let (lifecycle, planted) = (options.lifecycle, options.planted);
         let salvage = options.recovery != RecoveryPolicy::Strict;
         let shared = Shared::new(dir.to_owned(), options, lock, recovered);
         let owner = Arc::new(Owner(Arc::clone(&shared)));
         if lifecycle {
+            let needed_from = shared.checkpoints()?.needed_from();
             recovery.pending = shared.restore_lifecycle(needed_from, salvage, planted)?;
         }
         let log_bytes = shared.index().lock().bytes();
